@@ -1,0 +1,96 @@
+//! CRC-32C (Castagnoli, RFC 3720 appendix B.4). A plain loop of the processor's instruction for short input, the `crc32c`
+//! crate for long input and for processors without it; the crate is the oracle in tests too.
+
+/// Up to this length the plain loop beats the crate's three interleaved streams (docs/ARCHITECTURE.md, measured).
+const SHORT_BYTES: usize = 512;
+
+/// The CRC-32C of `bytes`, going on from `crc` (0 to begin).
+#[inline]
+pub(crate) fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
+    if bytes.len() <= SHORT_BYTES { short(crc, bytes) } else { crc32c::crc32c_append(crc, bytes) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[expect(unsafe_code, reason = "calling a function compiled for SSE4.2 needs the check that stands beside it")]
+fn short(crc: u32, bytes: &[u8]) -> u32 {
+    if std::arch::is_x86_feature_detected!("sse4.2") {
+        // SAFETY: the processor has SSE4.2, as was just asked; the function has no other precondition.
+        return unsafe { short_sse42(crc, bytes) };
+    }
+    crc32c::crc32c_append(crc, bytes)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse4.2")]
+fn short_sse42(crc: u32, bytes: &[u8]) -> u32 {
+    use std::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
+    let mut state = u64::from(!crc);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        state = _mm_crc32_u64(state, u64::from_le_bytes(*word));
+    }
+    let mut state = state as u32;
+    for byte in rest {
+        state = _mm_crc32_u8(state, *byte);
+    }
+    !state
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline]
+#[expect(
+    unsafe_code,
+    reason = "calling a function compiled for the CRC extension needs the check that stands beside it"
+)]
+fn short(crc: u32, bytes: &[u8]) -> u32 {
+    if std::arch::is_aarch64_feature_detected!("crc") {
+        // SAFETY: the processor has the CRC extension, as was just asked; the function has no other precondition.
+        return unsafe { short_armv8(crc, bytes) };
+    }
+    crc32c::crc32c_append(crc, bytes)
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "crc")]
+fn short_armv8(crc: u32, bytes: &[u8]) -> u32 {
+    use std::arch::aarch64::{__crc32cb, __crc32cd};
+    let mut state = !crc;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        state = __crc32cd(state, u64::from_le_bytes(*word));
+    }
+    for byte in rest {
+        state = __crc32cb(state, *byte);
+    }
+    !state
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[inline]
+fn short(crc: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_3720_vectors() {
+        assert_eq!(crc32c(0, &[0; 32]), 0x8A91_36AA);
+        assert_eq!(crc32c(0, &[0xFF; 32]), 0x62A8_AB43);
+        assert_eq!(crc32c(0, b"123456789"), 0xE306_9283);
+    }
+
+    #[test]
+    fn every_length_and_split_agrees_with_the_crate() {
+        let bytes: Vec<u8> = (0..2000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for len in (0..600).chain([1024, 1999]) {
+            let expected = crc32c::crc32c(&bytes[..len]);
+            assert_eq!(crc32c(0, &bytes[..len]), expected, "length {len}");
+            let cut = len / 3;
+            assert_eq!(crc32c(crc32c(0, &bytes[..cut]), &bytes[cut..len]), expected, "length {len} in two");
+        }
+    }
+}

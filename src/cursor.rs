@@ -1,0 +1,234 @@
+//! A cursor: a place in a log that keeps alive what it reads from. Views are zero-copy where the record is in a store; what is in the
+//! ring still is copied out in runs, so that a view never changes under the caller.
+
+use crate::error::{Result, Status};
+use crate::log::{Inner, Log};
+use crate::record::{self, FRAME_HEADER, Frame, Kind};
+use crate::row::copy_run;
+use crate::segment::{Found, Segment};
+use crate::tail::THROUGH_RING_BYTES;
+use std::sync::Arc;
+
+/// So much of the ring is copied out at once, if there is so much.
+const RUN_BYTES: u64 = 64 << 10;
+
+/// A record that a cursor has stepped over. It lives until the next call on the cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its offset.
+    pub offset: u64,
+    /// When it was appended, ns since 1970 UTC.
+    pub timestamp_ns: u64,
+    /// Its bytes.
+    pub payload: &'a [u8],
+}
+
+/// A place in a log. It goes on working after the log was closed, and sees what was there then.
+pub struct Cursor {
+    inner: Arc<Inner>,
+    /// Of the record that the next step gives.
+    offset: u64,
+    /// The segment that it stands in, once it has looked.
+    segment: Option<Arc<Segment>>,
+    /// Where in that segment the record of `offset` stands; 0 if that is not known.
+    position: u64,
+    /// Frames copied out of the ring, from `run_position` of that segment on.
+    run: Vec<u8>,
+    run_position: u64,
+}
+
+/// A record whose bytes lie at `at` in the segment's mapping or in the run.
+#[derive(Clone, Copy)]
+struct Stood {
+    offset: u64,
+    timestamp_ns: u64,
+    in_run: bool,
+    at: usize,
+    len: usize,
+    frame_bytes: u64,
+}
+
+impl Cursor {
+    /// A cursor that stands before the record of `offset`: from the log's first to its next one.
+    pub fn open(log: &Log, offset: u64) -> Result<Self> {
+        let inner = Arc::clone(log.inner());
+        let next = inner.published();
+        if offset > next {
+            return Err(inner.beyond(offset, next));
+        }
+        if offset < inner.first_offset() {
+            inner.check_offset(offset)?;
+        }
+        Ok(Self { inner, offset, segment: None, position: 0, run: Vec::new(), run_position: 0 })
+    }
+
+    /// Offset of the record that the next step gives.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Steps over the next record; `None` if there is none yet. A damaged record is an error with its offset, and the
+    /// following step goes on behind it.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the record borrows from the cursor, which an Iterator's item cannot"
+    )]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>> {
+        match self.find(None) {
+            Ok(None) => Ok(None),
+            Ok(Some(stood)) => {
+                self.step_over(&stood);
+                self.view(&stood).map(Some)
+            }
+            Err(error) => Err(self.step_over_damage(error)),
+        }
+    }
+
+    /// Steps over up to `capacity` records and hands each to `take`; returns how many. All of them live until the next call.
+    /// There may be more behind them. A damaged record ends the batch before it, or is the error if it comes first.
+    pub fn next_batch<'a>(&'a mut self, capacity: usize, mut take: impl FnMut(Record<'a>)) -> Result<usize> {
+        let mut stood = Vec::new();
+        let start = self.offset;
+        let mut like: Option<Stood> = None;
+        while stood.len() < capacity {
+            match self.find(like.as_ref()) {
+                Ok(Some(found)) => {
+                    if stood.try_reserve(1).is_err() {
+                        break;
+                    }
+                    stood.push(found);
+                    self.step_over(&found);
+                    like = Some(found);
+                }
+                Ok(None) => break,
+                Err(_) if self.offset > start => break,
+                Err(error) => return Err(self.step_over_damage(error)),
+            }
+        }
+        let this: &'a Self = self;
+        for found in &stood {
+            take(this.view(found)?);
+        }
+        Ok(stood.len())
+    }
+
+    fn step_over(&mut self, stood: &Stood) {
+        self.offset += 1;
+        self.position += stood.frame_bytes;
+    }
+
+    #[cold]
+    fn step_over_damage(&mut self, error: crate::Error) -> crate::Error {
+        if matches!(error.status(), Status::Corrupt | Status::Lost) && error.detail().offset == self.offset {
+            self.offset += 1;
+            self.position = 0;
+        }
+        error
+    }
+
+    fn view(&self, stood: &Stood) -> Result<Record<'_>> {
+        let bytes = match &self.segment {
+            Some(segment) if !stood.in_run => segment.store()?.map()?,
+            _ => &self.run,
+        };
+        let payload = bytes.get(stood.at..stood.at + stood.len).unwrap_or_default();
+        Ok(Record { offset: stood.offset, timestamp_ns: stood.timestamp_ns, payload })
+    }
+
+    /// Finds the record that the cursor stands before. With `like`, only where that needs neither another segment nor
+    /// another run, so that what was found before stays where it is.
+    #[inline]
+    fn find(&mut self, like: Option<&Stood>) -> Result<Option<Stood>> {
+        if let Some(stood) = self.in_run() {
+            return Ok(Some(stood).filter(|_| like.is_none_or(|like| like.in_run)));
+        }
+        if like.is_some_and(|like| like.in_run) || self.offset >= self.inner.published() {
+            return Ok(None);
+        }
+        if self.segment.as_ref().is_none_or(|segment| self.offset >= segment.limit()) {
+            if like.is_some() {
+                return Ok(None);
+            }
+            self.enter_segment()?;
+        }
+        let Some(segment) = &self.segment else { return Ok(None) };
+        let found = match self.position {
+            0 => segment.find(self.offset)?,
+            position => segment.find_at(position, self.offset)?,
+        };
+        match found {
+            Found::Stored(frame, position) => {
+                let at = (position + FRAME_HEADER) as usize;
+                let stood = stood(self.offset, &frame, at, false);
+                self.position = position;
+                Ok(Some(stood))
+            }
+            Found::InRing(_) if like.is_some() => Ok(None),
+            Found::InRing(position) => self.copy_run(position),
+        }
+    }
+
+    /// The record, if it lies in the run that was copied before.
+    #[inline]
+    fn in_run(&self) -> Option<Stood> {
+        let start = usize::try_from(self.position.checked_sub(self.run_position)?).ok()?;
+        let bytes = self.run.get(start..).filter(|bytes| !bytes.is_empty())?;
+        let segment = self.segment.as_ref()?;
+        let frame = record::decode_frame(bytes, segment.store().ok()?.header().seed, self.offset)?;
+        Some(stood(self.offset, &frame, start + FRAME_HEADER as usize, true)).filter(|_| frame.head.kind != Kind::Seal)
+    }
+
+    #[cold]
+    fn enter_segment(&mut self) -> Result<()> {
+        self.inner.check_offset(self.offset)?;
+        self.run.clear();
+        self.position = 0;
+        let row = self.inner.rows().newest();
+        self.segment = row.segment_of(self.offset).map(Arc::clone);
+        if self.segment.as_ref().is_some_and(|segment| !segment.is_open()) {
+            self.inner.rows().note_open();
+        }
+        Ok(())
+    }
+
+    /// Copies a run of frames out of the ring, from the cursor's record on.
+    fn copy_run(&mut self, position: u64) -> Result<Option<Stood>> {
+        let Some(segment) = self.segment.clone() else { return Ok(None) };
+        let mut bytes = RUN_BYTES;
+        loop {
+            let there = segment.end().saturating_sub(position).min(bytes);
+            if !copy_run(&segment, self.inner.tail(), position, there, &mut self.run)? {
+                break;
+            }
+            (self.position, self.run_position) = (position, position);
+            if let Some(stood) = self.in_run() {
+                return Ok(Some(stood));
+            }
+            let needed = record::decode_head(&self.run).map_or(0, |head| head.frame_bytes());
+            if needed <= there || needed > THROUGH_RING_BYTES {
+                break;
+            }
+            bytes = needed;
+        }
+        self.run.clear();
+        // It is in the store by now, or the index led astray.
+        match segment.find_astray(self.offset)? {
+            Found::Stored(frame, position) => {
+                self.position = position;
+                Ok(Some(stood(self.offset, &frame, (position + FRAME_HEADER) as usize, false)))
+            }
+            Found::InRing(position) => Err(segment.corrupt(position, self.offset)),
+        }
+    }
+}
+
+fn stood(offset: u64, frame: &Frame<'_>, at: usize, in_run: bool) -> Stood {
+    Stood {
+        offset,
+        timestamp_ns: frame.head.timestamp_ns,
+        in_run,
+        at,
+        len: frame.payload.len(),
+        frame_bytes: frame.head.frame_bytes(),
+    }
+}

@@ -1,0 +1,244 @@
+//! Where C ends: the only pointer casts of the ffi, the panic guard, the filling of `log_error_t`. The functions here take raw
+//! pointers under the contract of the header: each is NULL, or valid for what its function's comment says.
+#![expect(
+    unsafe_code,
+    reason = "pointers of the C caller's; each block says which part of the header's contract it rests on"
+)]
+
+use super::types::{log_bytes_t, log_error_t, log_status_t};
+use crate::config::BATCH_LIMIT_BYTES;
+use crate::error::{Error, NO_OFFSET, Result, Status};
+use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// The largest `struct_size` that is believed.
+const STRUCT_LIMIT: u32 = 4096;
+
+/// A status that is an answer, no failure, and the sentence that goes with it.
+pub(super) struct Answer {
+    pub status: log_status_t,
+    pub offset: u64,
+}
+
+/// Success.
+pub(super) const DONE: Answer = Answer { status: super::status::LOG_OK, offset: NO_OFFSET };
+
+/// Runs a call's body: no panic leaves it, and its failure goes into `error`. `on_defect` is told of a panic.
+#[inline]
+pub(super) fn call(
+    error: *mut log_error_t,
+    on_defect: impl FnOnce(&str),
+    body: impl FnOnce() -> Result<Answer>,
+) -> log_status_t {
+    // What the body touches is either behind locks that notice a panic, or poisoned by `on_defect`.
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(Answer { status: 0, .. })) => 0,
+        Ok(Ok(answer)) => answered(error, &answer),
+        Ok(Err(failure)) => failed(error, &failure),
+        Err(panic) => {
+            let what = defect(panic.as_ref());
+            // What a poisoned handle costs is less than a second panic; this one must not leave either.
+            let _ = catch_unwind(AssertUnwindSafe(|| on_defect(&what)));
+            // Dropping the payload may run foreign code; it is leaked instead.
+            std::mem::forget(panic);
+            failed(error, &Error::new(Status::Bug, what))
+        }
+    }
+}
+
+fn defect(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("a defect of libseglog, please report it: {}", text.unwrap_or("panic"))
+}
+
+#[cold]
+fn answered(error: *mut log_error_t, answer: &Answer) -> log_status_t {
+    let text = crate::error::status_text(answer.status).to_str().unwrap_or_default();
+    fill(error, answer.status, 0, answer.offset, text);
+    answer.status
+}
+
+#[cold]
+fn failed(error: *mut log_error_t, failure: &Error) -> log_status_t {
+    let (status, detail) = (failure.status() as i32, failure.detail());
+    fill(error, status, detail.os_error, detail.offset, &detail.message);
+    status
+}
+
+fn fill(error: *mut log_error_t, status: i32, os_error: i32, offset: u64, text: &str) {
+    let mut message = [0; 240];
+    let mut end = text.len().min(message.len() - 1);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    for (to, from) in message.iter_mut().zip(text[..end].bytes()) {
+        *to = from.cast_signed() as c_char;
+    }
+    if !error.is_null() {
+        // SAFETY: the caller gives NULL or a log_error_t that it may write.
+        unsafe { error.write(log_error_t { status, os_error, offset, message }) };
+    }
+}
+
+fn null(name: &str) -> Error {
+    Error::new(Status::Argument, format!("{name} is NULL"))
+}
+
+/// A constant string for C.
+pub(super) fn constant(text: &'static CStr) -> *const c_char {
+    text.as_ptr()
+}
+
+/// A handle that the caller got from this library and has not closed.
+#[inline]
+pub(super) fn shared<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
+    // SAFETY: the caller gives NULL or a handle that an open call made and no close call has freed.
+    unsafe { pointer.as_ref() }.ok_or_else(|| null(name))
+}
+
+/// A handle that only this thread uses now.
+#[inline]
+pub(super) fn exclusive<'a, T>(pointer: *mut T, name: &str) -> Result<&'a mut T> {
+    // SAFETY: as in `shared`; that one thread at a time uses it stands in the header.
+    unsafe { pointer.as_mut() }.ok_or_else(|| null(name))
+}
+
+/// Gives a handle to C.
+pub(super) fn give<T>(out: *mut *mut T, handle: T) {
+    // SAFETY: the caller gave a place for the handle, which `required` has checked for NULL.
+    unsafe { out.write(Box::into_raw(Box::new(handle))) };
+}
+
+/// Takes a handle back from C. NULL is no handle.
+pub(super) fn take_back<T>(pointer: *mut T) -> Option<Box<T>> {
+    // SAFETY: a handle that is not NULL came from `give`, and the caller does not use it any more.
+    (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
+}
+
+/// Refuses NULL for a place that the call cannot do without.
+#[inline]
+pub(super) fn required<T>(pointer: *const T, name: &str) -> Result<()> {
+    if pointer.is_null() { Err(null(name)) } else { Ok(()) }
+}
+
+/// Writes an answer for the caller, unless it does not want it.
+#[inline]
+pub(super) fn write_out<T>(out: *mut T, value: T) {
+    if !out.is_null() {
+        // SAFETY: the caller gives NULL or a place that it may write.
+        unsafe { out.write(value) };
+    }
+}
+
+/// Writes element `n` of the caller's array of at least `n` + 1 elements, which is not NULL.
+#[inline]
+pub(super) fn write_element<T>(out: *mut T, n: usize, value: T) {
+    // SAFETY: the array has so many elements, as the caller said with its capacity.
+    let place = unsafe { out.add(n) };
+    // SAFETY: the place lies in that array, which the caller may write.
+    unsafe { place.write(value) };
+}
+
+/// The caller's bytes, for the length of the call.
+#[inline]
+pub(super) fn bytes<'a>(data: *const c_void, len: usize, name: &str) -> Result<&'a [u8]> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if data.is_null() {
+        return Err(Error::new(Status::Argument, format!("{name} is NULL, but its length is {len}")));
+    }
+    if isize::try_from(len).is_err() {
+        return Err(Error::new(Status::TooLarge, format!("{name} has {len} bytes, more than an address space holds")));
+    }
+    // SAFETY: the caller gives `len` bytes that it does not change during the call.
+    Ok(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) })
+}
+
+/// The records of a batch.
+pub(super) fn batch<'a>(records: *const log_bytes_t, count: usize) -> Result<Vec<&'a [u8]>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    required(records, "records")?;
+    if count as u64 > BATCH_LIMIT_BYTES / crate::record::FRAME_HEADER {
+        return Err(Error::new(
+            Status::TooLarge,
+            format!("a batch of {count} records takes more than 1 GiB; append it in parts"),
+        ));
+    }
+    let mut payloads = Vec::new();
+    payloads
+        .try_reserve_exact(count)
+        .map_err(|_| Error::new(Status::Memory, format!("out of memory for a batch of {count} records")))?;
+    // SAFETY: the caller gives `count` elements, few enough for an address space, as was just checked.
+    for record in unsafe { std::slice::from_raw_parts(records, count) } {
+        payloads.push(bytes(record.data, record.len, "a record's data")?);
+    }
+    Ok(payloads)
+}
+
+/// Copies a payload into the caller's buffer, which has room for it.
+#[inline]
+pub(super) fn copy_out(buffer: *mut c_void, payload: &[u8]) {
+    if !payload.is_empty() {
+        // SAFETY: the caller's buffer has at least `payload.len()` bytes, and does not overlap the library's memory.
+        unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(payload.as_ptr(), payload.len()) };
+    }
+}
+
+/// A path.
+pub(super) fn path<'a>(path: *const c_char, name: &str) -> Result<&'a Path> {
+    required(path, name)?;
+    // SAFETY: the caller gives a string that ends with a NUL and does not change it during the call.
+    let path = unsafe { CStr::from_ptr(path) };
+    Ok(Path::new(OsStr::from_bytes(path.to_bytes())))
+}
+
+fn struct_size(pointer: *const c_void, name: &str) -> Result<usize> {
+    // SAFETY: each struct of this kind begins with its size, a u32, and the caller gives at least that.
+    let size = unsafe { pointer.cast::<u32>().read_unaligned() };
+    match size {
+        4..=STRUCT_LIMIT => Ok(size as usize),
+        _ => Err(Error::new(Status::Argument, format!("{name}->struct_size is {size}; set it to sizeof(*{name})"))),
+    }
+}
+
+/// Reads a struct that begins with its size: what the caller's version lacks is `zero`'s, what this one does not know
+/// must be zero.
+pub(super) fn read_sized<T: Copy>(pointer: *const T, mut zero: T, name: &str) -> Result<T> {
+    let size = struct_size(pointer.cast(), name)?;
+    let known = size.min(size_of::<T>());
+    // SAFETY: the caller's struct has `size` bytes, of which `known` are copied over a T that has as many; every field of
+    // these structs may have any bits.
+    unsafe { std::ptr::from_mut(&mut zero).cast::<u8>().copy_from_nonoverlapping(pointer.cast(), known) };
+    // SAFETY: the caller's struct has `size` bytes.
+    let whole = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) };
+    if whole[known..].iter().any(|byte| *byte != 0) {
+        let text =
+            format!("{name} has {size} bytes; those behind {known} are not zero and this version does not know them");
+        return Err(Error::new(Status::Argument, text));
+    }
+    Ok(zero)
+}
+
+/// Writes a struct that begins with its size, as much of it as the caller's version has; what this one does not know is
+/// set to zero.
+pub(super) fn write_sized<T: Copy>(pointer: *mut T, value: &T, name: &str) -> Result<()> {
+    let size = check_sized(pointer, name)?;
+    let (head, known) = (size_of::<u32>(), size.min(size_of::<T>()));
+    let (from, to) = (std::ptr::from_ref(value).cast::<u8>(), pointer.cast::<u8>());
+    // SAFETY: `known` bytes are there on both sides; the size itself, which comes first, is left as it is.
+    unsafe { to.wrapping_add(head).copy_from_nonoverlapping(from.wrapping_add(head), known - head) };
+    // SAFETY: the caller's struct has `size` bytes.
+    unsafe { to.wrapping_add(known).write_bytes(0, size - known) };
+    Ok(())
+}
+
+/// The `struct_size` of a struct that is to be written.
+pub(super) fn check_sized<T>(pointer: *mut T, name: &str) -> Result<usize> {
+    required(pointer, name)?;
+    struct_size(pointer.cast_const().cast(), name)
+}

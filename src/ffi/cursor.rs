@@ -1,0 +1,123 @@
+//! Cursors: zero-copy, in order.
+
+use super::boundary::{self, Answer, DONE};
+use super::log::{end, log_t};
+use super::types::{log_bytes_t, log_error_t, log_record_t, log_status_t};
+use crate::cursor::{Cursor, Record};
+use crate::error::{Error, Result, Status};
+
+/// A place in a log. One thread at a time uses it; each reader has its own.
+pub struct log_cursor_t(Cursor);
+
+fn on_cursor(
+    cursor: *mut log_cursor_t,
+    error: *mut log_error_t,
+    body: impl FnOnce(&mut Cursor) -> Result<Answer>,
+) -> log_status_t {
+    boundary::call(error, |_| {}, || body(&mut boundary::exclusive(cursor, "cursor")?.0))
+}
+
+fn view(record: &Record<'_>) -> log_record_t {
+    let payload = log_bytes_t { data: record.payload.as_ptr().cast(), len: record.payload.len() };
+    log_record_t { offset: record.offset, timestamp_ns: record.timestamp_ns, payload }
+}
+
+/// Opens a cursor that stands before the record at `offset`, which may be any from the log's first to its next one: there it
+/// waits for what will be appended.
+///
+/// `out_cursor`: gets the cursor, which `log_cursor_close` frees, before or after `log_close`.
+///
+/// Threads: any.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (past the next one); `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_cursor_open(
+    log: *mut log_t,
+    offset: u64,
+    out_cursor: *mut *mut log_cursor_t,
+    error: *mut log_error_t,
+) -> log_status_t {
+    boundary::call(
+        error,
+        |_| {},
+        || {
+            let log = &boundary::shared(log.cast_const(), "log")?.0;
+            boundary::required(out_cursor, "out_cursor")?;
+            boundary::give(out_cursor, log_cursor_t(Cursor::open(log, offset)?));
+            Ok(DONE)
+        },
+    )
+}
+
+/// Gives the next record and steps over it. Its checksum is verified. Records are seen as soon as they are appended, before
+/// they are durable.
+///
+/// `out_record`: gets a view of the record; it lives until the next call on this cursor.
+///
+/// Threads: one at a time.
+/// Returns: `LOG_OK`; `LOG_END` (there is none yet; a later call may find one); `LOG_E_ARGUMENT` (NULL); `LOG_E_CORRUPT` (the record at
+/// `error->offset` is damaged; the next call goes on behind it); `LOG_E_TRIMMED`; `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_cursor_next(
+    cursor: *mut log_cursor_t,
+    out_record: *mut log_record_t,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_cursor(cursor, error, |cursor| {
+        boundary::required(out_record, "out_record")?;
+        let Some(record) = cursor.next()? else { return Ok(end()) };
+        boundary::write_out(out_record, view(&record));
+        Ok(DONE)
+    })
+}
+
+/// Gives up to `capacity` next records at once and steps over them: what to use from a language where a call is dear, and for scans.
+/// It may give fewer though more follow; it gives at least one with `LOG_OK`.
+///
+/// `out_records`: room for `capacity` (at least 1) records; the views live until the next call on this cursor. `out_count`: gets how many
+/// there are.
+///
+/// Threads: one at a time.
+/// Returns: as `log_cursor_next`; with `LOG_END`, `*out_count` is 0. A damaged record ends a batch before it, and is the answer of
+/// the call that begins with it.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_cursor_next_batch(
+    cursor: *mut log_cursor_t,
+    out_records: *mut log_record_t,
+    capacity: usize,
+    out_count: *mut usize,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_cursor(cursor, error, |cursor| {
+        boundary::required(out_records, "out_records")?;
+        boundary::required(out_count, "out_count")?;
+        if capacity == 0 {
+            return Err(Error::new(Status::Argument, "capacity is 0; give room for at least one record"));
+        }
+        let mut n = 0;
+        let count = cursor.next_batch(capacity, |record| {
+            boundary::write_element(out_records, n, view(&record));
+            n += 1;
+        })?;
+        boundary::write_out(out_count, count);
+        Ok(if count == 0 { end() } else { DONE })
+    })
+}
+
+/// Closes a cursor and frees it, with the views that it gave. NULL is fine.
+///
+/// Threads: one, when no other uses the cursor any more. It cannot fail.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_cursor_close(cursor: *mut log_cursor_t) {
+    boundary::call(
+        std::ptr::null_mut(),
+        |_| {},
+        || {
+            drop(boundary::take_back(cursor));
+            Ok(DONE)
+        },
+    );
+}

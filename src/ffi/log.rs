@@ -1,0 +1,319 @@
+//! A log: open and close, write, read, how it stands.
+
+use super::boundary::{self, Answer, DONE};
+use super::status::{
+    LOG_IO_AUTO, LOG_IO_FILE, LOG_IO_MAPPED, LOG_NO_OFFSET, LOG_SYNC_ALWAYS, LOG_SYNC_INTERVAL, LOG_SYNC_NEVER,
+};
+use super::types::{log_bytes_t, log_config_t, log_error_t, log_stat_t, log_status_t};
+use crate::config::{Config, Sync};
+use crate::error::{Error, Result, Status};
+use crate::log::Log;
+use std::ffi::{c_char, c_void};
+
+/// An open log. Share it between threads: every function on it may be called by any number of threads at once, but for `log_close`.
+pub struct log_t(pub(super) Log);
+
+const EMPTY_CONFIG: log_config_t = log_config_t {
+    struct_size: 0,
+    flags: 0,
+    segment_max_bytes: 0,
+    index_max_bytes: 0,
+    initial_offset: 0,
+    record_max_bytes: 0,
+    sync: 0,
+    sync_interval_ms: 0,
+    retain_bytes: 0,
+    retain_ms: 0,
+    io: 0,
+    reserved: 0,
+};
+
+const FLAG_NAMES: [&str; 5] =
+    ["LOG_READ_ONLY", "LOG_NO_CREATE", "LOG_NO_THREAD", "LOG_NO_VERIFY", "LOG_KEEP_UNCONSUMED"];
+
+fn refuse(what: impl Into<String>) -> Error {
+    Error::new(Status::Argument, what)
+}
+
+fn config_from(given: *const log_config_t) -> Result<Config> {
+    if given.is_null() {
+        return Ok(Config::default());
+    }
+    let given = boundary::read_sized(given, EMPTY_CONFIG, "config")?;
+    if given.flags != 0 {
+        let name = FLAG_NAMES.get(given.flags.trailing_zeros() as usize);
+        return Err(match name {
+            Some(name) => refuse(format!("config->flags: {name} is not built in this version")),
+            None => refuse(format!("config->flags: {:#x} is no flag that this version knows", given.flags)),
+        });
+    }
+    let sync = match given.sync {
+        LOG_SYNC_ALWAYS => Sync::Always,
+        LOG_SYNC_NEVER => Sync::Never,
+        LOG_SYNC_INTERVAL => return Err(refuse("config->sync: LOG_SYNC_INTERVAL is not built in this version")),
+        other => {
+            return Err(refuse(format!(
+                "config->sync is {other}; it must be LOG_SYNC_ALWAYS (0) or LOG_SYNC_NEVER (2)"
+            )));
+        }
+    };
+    match given.io {
+        LOG_IO_AUTO | LOG_IO_MAPPED => {}
+        LOG_IO_FILE => return Err(refuse("config->io: LOG_IO_FILE is not built in this version")),
+        other => return Err(refuse(format!("config->io is {other}; it must be LOG_IO_AUTO (0) or LOG_IO_MAPPED (1)"))),
+    }
+    let unbuilt = [
+        ("sync_interval_ms", u64::from(given.sync_interval_ms)),
+        ("retain_bytes", given.retain_bytes),
+        ("retain_ms", given.retain_ms),
+        ("reserved", u64::from(given.reserved)),
+    ];
+    if let Some((name, value)) = unbuilt.iter().find(|(_, value)| *value != 0) {
+        return Err(refuse(format!("config->{name} is {value}; it is not built in this version and must be 0")));
+    }
+    Ok(Config {
+        segment_max_bytes: given.segment_max_bytes,
+        index_max_bytes: given.index_max_bytes,
+        initial_offset: given.initial_offset,
+        record_max_bytes: given.record_max_bytes,
+        sync,
+    })
+}
+
+/// Runs a call on a log: a panic poisons it.
+fn on_log(log: *const log_t, error: *mut log_error_t, body: impl FnOnce(&Log) -> Result<Answer>) -> log_status_t {
+    let on_defect = |what: &str| {
+        if let Ok(log) = boundary::shared(log, "log") {
+            log.0.poison_for_defect(what);
+        }
+    };
+    boundary::call(error, on_defect, || body(&boundary::shared(log, "log")?.0))
+}
+
+/// Opens the log in the directory `dir` for writing. A directory that is missing is made (not its parents, mode 0700; its files get 0600), and so
+/// is a log in a directory that has none. Files in it that are not the log's are left alone. What a killed process or a power loss left is
+/// recovered; `log_stat` says what was found.
+///
+/// `dir`: a path, of any bytes but NUL. `config`: NULL for the defaults. `out_log`: gets the handle, which `log_close` frees.
+///
+/// Durability: on return the log, its name in the directory and the directory's name in its parent are durable, and so is every
+/// record that was recovered. Time: by the number of files and the part since the last durable mark, never by the bytes stored.
+/// One thread of the library is started; it blocks all signals and ends with `log_close`.
+///
+/// Threads: any; two opens of one directory exclude each other.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is out of range or
+/// not built yet); `LOG_E_NOT_FOUND` (the parent is missing, or the path is not a directory); `LOG_E_LOCKED` (another handle, in this or
+/// another process, writes this log); `LOG_E_CORRUPT` (what was durable is damaged: nothing was changed); `LOG_E_FORMAT` (a newer
+/// format, or no log's file under a log's name); `LOG_E_IO`; `LOG_E_NO_SPACE`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_open(
+    dir: *const c_char,
+    config: *const log_config_t,
+    out_log: *mut *mut log_t,
+    error: *mut log_error_t,
+) -> log_status_t {
+    boundary::call(
+        error,
+        |_| {},
+        || {
+            let dir = boundary::path(dir, "dir")?;
+            boundary::required(out_log, "out_log")?;
+            let config = config_from(config)?;
+            boundary::give(out_log, log_t(Log::open(dir, &config)?));
+            Ok(DONE)
+        },
+    )
+}
+
+/// Closes a log and frees the handle, whatever it returns. NULL is fine. Cursors that are open still work and see what was there.
+/// No other call on the log may be running or follow.
+///
+/// Durability: everything that was appended is synced, whatever the policy, and the place where the log ends is marked, so that the next open
+/// reads no record. If this fails, records that were not durable before may be lost at a power loss.
+///
+/// Threads: one, when no other uses the log any more.
+/// Returns: `LOG_OK`; `LOG_E_IO` (the last sync failed); `LOG_E_POISONED` (an earlier write or sync had failed); `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_close(log: *mut log_t, error: *mut log_error_t) -> log_status_t {
+    boundary::call(
+        error,
+        |_| {},
+        || {
+            if let Some(log) = boundary::take_back(log) {
+                log.0.close()?;
+            }
+            Ok(DONE)
+        },
+    )
+}
+
+/// Deletes the log in the directory `dir`: its own files, then the directory if that is empty. Foreign files stay, and then so does the
+/// directory.
+///
+/// Durability: the log's names are gone for good on return. A crash in between may leave the log shorter at its end.
+///
+/// Threads: any.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` is NULL or empty); `LOG_E_NOT_FOUND` (no such directory, or no log in it);
+/// `LOG_E_LOCKED` (a handle writes the log); `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_remove(dir: *const c_char, error: *mut log_error_t) -> log_status_t {
+    boundary::call(
+        error,
+        |_| {},
+        || {
+            crate::log::remove(boundary::path(dir, "dir")?)?;
+            Ok(DONE)
+        },
+    )
+}
+
+/// Writes the offset of an append whose record exists: on success, and where only its sync failed.
+fn appended(result: Result<u64>, out_offset: *mut u64) -> Result<Answer> {
+    let offset = result.as_ref().ok().copied().or_else(|| result.as_ref().err()?.detail().published);
+    if let Some(offset) = offset {
+        boundary::write_out(out_offset, offset);
+    }
+    result.map(|_| DONE)
+}
+
+/// Appends one record. An empty one is a record too.
+///
+/// `data`: `len` bytes that no thread changes during the call; may be NULL where `len` is 0. `out_offset`: gets the record's offset;
+/// may be NULL.
+///
+/// Durability: `LOG_SYNC_ALWAYS`: the record, and all before it, survive power loss when this returns `LOG_OK`. `LOG_SYNC_NEVER`: it
+/// survives a killed process, and power loss after the next `log_sync`, `log_close`, or when `durable_offset` has passed it.
+/// The record can be read by anyone as soon as it is appended, before it is durable.
+///
+/// Threads: any; appends of one thread keep their order.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL; or the offsets are used up); `LOG_E_TOO_LARGE` (`len` > `record_max_bytes`); `LOG_E_NO_SPACE`
+/// (nothing was appended; works again once there is room); `LOG_E_IO` (a write or sync failed: if `*out_offset` was written, the record
+/// exists and its durability is unknown, do not append it again); `LOG_E_POISONED` (an earlier one failed; the same holds of
+/// `*out_offset`); `LOG_E_MEMORY`; `LOG_E_BUG`. To tell whether the record exists, set `*out_offset` to `LOG_NO_OFFSET` before the call.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_append(
+    log: *mut log_t,
+    data: *const c_void,
+    len: usize,
+    out_offset: *mut u64,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_log(log, error, |log| appended(log.append(boundary::bytes(data, len, "data")?), out_offset))
+}
+
+/// Appends `count` records as one batch, with consecutive offsets: all of them exist or none, for every reader and after every crash.
+/// 0 records are `LOG_OK`, and nothing is done.
+///
+/// `records`: the records' bytes, as for `log_append`. `out_first`: gets the first one's offset (with `count` 0, the offset that the next
+/// record will get); may be NULL. Together they may take 1 GiB, 16 bytes and padding to 8 counted for each.
+///
+/// Durability: as `log_append`, with one sync for all.
+///
+/// Threads: any.
+/// Returns: as `log_append`; `LOG_E_TOO_LARGE` also where the batch takes more than 1 GiB.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_append_batch(
+    log: *mut log_t,
+    records: *const log_bytes_t,
+    count: usize,
+    out_first: *mut u64,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_log(log, error, |log| appended(log.append_batch(&boundary::batch(records, count)?), out_first))
+}
+
+/// Makes every record that has been appended, by any thread, durable. Threads that sync at once share a sync.
+///
+/// Durability: on `LOG_OK` all records that were appended before the call survive power loss.
+///
+/// Threads: any.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`log` is NULL); `LOG_E_IO` (the sync failed: the handle writes no more, and what was not durable may be lost
+/// at a power loss); `LOG_E_POISONED`; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_sync(log: *mut log_t, error: *mut log_error_t) -> log_status_t {
+    on_log(log, error, |log| log.sync().map(|()| DONE))
+}
+
+/// Copies the record at `offset` into `buf`. Its checksum is verified.
+///
+/// `buf`: `capacity` bytes; NULL with `capacity` 0 asks for the length. `out_len`: gets the record's length in bytes, also where
+/// the buffer is too small; may be NULL.
+///
+/// Durability: the record may not be durable yet; compare with `durable_offset` of `log_stat`.
+///
+/// Threads: any; it takes no lock that an append holds.
+/// Returns: `LOG_OK`; `LOG_E_BUFFER` (`capacity` is too small; `*out_len` is written and `buf` left as it is); `LOG_E_ARGUMENT` (NULL);
+/// `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (not written yet); `LOG_E_CORRUPT` (the record is damaged;
+/// others can be read); `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_read(
+    log: *mut log_t,
+    offset: u64,
+    buf: *mut c_void,
+    capacity: usize,
+    out_len: *mut usize,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_log(log, error, |log| {
+        if capacity > 0 {
+            boundary::required(buf, "buf")?;
+        }
+        let (len, fits) = log.read(offset, |payload, _| {
+            let fits = payload.len() <= capacity;
+            if fits {
+                boundary::copy_out(buf, payload);
+            }
+            (payload.len(), fits)
+        })?;
+        boundary::write_out(out_len, len);
+        if fits {
+            return Ok(DONE);
+        }
+        let text = format!("record {offset} has {len} bytes; the buffer has {capacity}");
+        Err(Error::new(Status::Buffer, text).at(offset))
+    })
+}
+
+/// Tells how the log stands: offsets, durability, sizes, what the open found. Set `out_stat->struct_size` first.
+///
+/// Threads: any. It looks at every file's size, so it costs microseconds for each segment.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL, or `struct_size` is 0); `LOG_E_IO`; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_stat(log: *mut log_t, out_stat: *mut log_stat_t, error: *mut log_error_t) -> log_status_t {
+    on_log(log, error, |log| {
+        boundary::check_sized(out_stat, "out_stat")?;
+        let stat = log.stat()?;
+        let stat = log_stat_t {
+            struct_size: 0,
+            segment_count: stat.segment_count,
+            first_offset: stat.first_offset,
+            next_offset: stat.next_offset,
+            durable_offset: stat.durable_offset,
+            disk_bytes: stat.disk_bytes,
+            payload_bytes: stat.payload_bytes,
+            recovered_records: stat.recovered_records,
+            dropped_bytes: stat.dropped_bytes,
+            appends: stat.appends,
+            syncs: stat.syncs,
+            syncs_shared: stat.syncs_shared,
+            io: LOG_IO_MAPPED,
+            writer_pid: stat.writer_pid,
+            log_id: stat.log_id,
+        };
+        boundary::write_sized(out_stat, &stat, "out_stat")?;
+        Ok(DONE)
+    })
+}
+
+/// What an answer that is no failure says of itself.
+pub(super) fn end() -> Answer {
+    Answer { status: super::status::LOG_END, offset: LOG_NO_OFFSET }
+}

@@ -1,0 +1,162 @@
+//! Versions, constants, and what a status is called.
+#![expect(dead_code, reason = "constants for C, not all of which the library itself names")]
+
+use super::boundary;
+use super::types::log_status_t;
+use crate::error::{self, Status};
+use std::ffi::c_char;
+
+/// The version of this header: major. Before 1.0 a new minor version may change the ABI (and then the soname);
+/// afterwards the same major version means the same ABI.
+pub const LOG_VERSION_MAJOR: u32 = 0;
+/// The version of this header: minor.
+pub const LOG_VERSION_MINOR: u32 = 1;
+/// The version of this header: patch.
+pub const LOG_VERSION_PATCH: u32 = 0;
+/// The version of this header: major << 16 | minor << 8 | patch. The library's is `log_version()`.
+pub const LOG_VERSION: u32 = 256;
+
+const fn number(text: &str) -> u32 {
+    let bytes = text.as_bytes();
+    let (mut value, mut n) = (0, 0);
+    while n < bytes.len() {
+        value = value * 10 + (bytes[n] - b'0') as u32;
+        n += 1;
+    }
+    value
+}
+
+const _: () = assert!(
+    LOG_VERSION_MAJOR == number(env!("CARGO_PKG_VERSION_MAJOR"))
+        && LOG_VERSION_MINOR == number(env!("CARGO_PKG_VERSION_MINOR"))
+        && LOG_VERSION_PATCH == number(env!("CARGO_PKG_VERSION_PATCH"))
+        && LOG_VERSION == LOG_VERSION_MAJOR << 16 | LOG_VERSION_MINOR << 8 | LOG_VERSION_PATCH,
+    "LOG_VERSION differs from Cargo.toml"
+);
+
+/// The offset that no record has: 2^64 - 1.
+pub const LOG_NO_OFFSET: u64 = 0xFFFF_FFFF_FFFF_FFFF;
+
+/// Done.
+pub const LOG_OK: i32 = 0;
+/// No record there yet: the cursor has caught up.
+pub const LOG_END: i32 = 1;
+/// A wait ended before what it waited for.
+pub const LOG_TIMEOUT: i32 = 2;
+/// The caller's progress function asked to stop.
+pub const LOG_STOPPED: i32 = 3;
+/// NULL, a bad configuration value, a misused handle.
+pub const LOG_E_ARGUMENT: i32 = 10;
+/// The record is longer than `record_max_bytes`, or the batch takes more than 1 GiB.
+pub const LOG_E_TOO_LARGE: i32 = 11;
+/// The caller's buffer is too small; `*out_len` is written: what it takes.
+pub const LOG_E_BUFFER: i32 = 12;
+/// The offset lies before the first record: it was removed.
+pub const LOG_E_TRIMMED: i32 = 13;
+/// The offset lies at or past the next one to be written.
+pub const LOG_E_BEYOND: i32 = 14;
+/// A write on a log opened read-only.
+pub const LOG_E_READ_ONLY: i32 = 15;
+/// The log's next offset is not the expected one.
+pub const LOG_E_CONFLICT: i32 = 16;
+/// No such directory, no log in it, no such name.
+pub const LOG_E_NOT_FOUND: i32 = 20;
+/// Another handle, in this or another process, writes this log.
+pub const LOG_E_LOCKED: i32 = 21;
+/// The place for a backup is not empty.
+pub const LOG_E_EXISTS: i32 = 22;
+/// The operating system failed; see `os_error`.
+pub const LOG_E_IO: i32 = 30;
+/// Disk full or quota; nothing was changed, the log stays readable, and the same call works again once there is room.
+pub const LOG_E_NO_SPACE: i32 = 31;
+/// Out of memory, address space, file handles or threads.
+pub const LOG_E_MEMORY: i32 = 32;
+/// Bytes that were once acknowledged have changed; nothing was repaired or cut.
+pub const LOG_E_CORRUPT: i32 = 40;
+/// Not a seglog, or written by a newer format than this library reads.
+pub const LOG_E_FORMAT: i32 = 41;
+/// A repair removed this record's rotten bytes; its offset stays taken.
+pub const LOG_E_LOST: i32 = 42;
+/// An earlier write or sync failed, so this handle writes no more; reads go on; close and reopen.
+pub const LOG_E_POISONED: i32 = 50;
+/// The handle was opened before `fork()`: the child must open its own.
+pub const LOG_E_FORKED: i32 = 51;
+/// A defect of the library; the handle is poisoned. Please report it.
+pub const LOG_E_BUG: i32 = 90;
+
+const _: () = assert!(
+    LOG_E_ARGUMENT == Status::Argument as i32
+        && LOG_E_TOO_LARGE == Status::TooLarge as i32
+        && LOG_E_BUFFER == Status::Buffer as i32
+        && LOG_E_TRIMMED == Status::Trimmed as i32
+        && LOG_E_BEYOND == Status::Beyond as i32
+        && LOG_E_READ_ONLY == Status::ReadOnly as i32
+        && LOG_E_CONFLICT == Status::Conflict as i32
+        && LOG_E_NOT_FOUND == Status::NotFound as i32
+        && LOG_E_LOCKED == Status::Locked as i32
+        && LOG_E_EXISTS == Status::Exists as i32
+        && LOG_E_IO == Status::Io as i32
+        && LOG_E_NO_SPACE == Status::NoSpace as i32
+        && LOG_E_MEMORY == Status::Memory as i32
+        && LOG_E_CORRUPT == Status::Corrupt as i32
+        && LOG_E_FORMAT == Status::Format as i32
+        && LOG_E_LOST == Status::Lost as i32
+        && LOG_E_POISONED == Status::Poisoned as i32
+        && LOG_E_FORKED == Status::Forked as i32
+        && LOG_E_BUG == Status::Bug as i32,
+    "a status of the header differs from the error's"
+);
+
+/// `log_config_t.flags`, not built yet: open beside a writer, for reading.
+pub const LOG_READ_ONLY: u32 = 1;
+/// `log_config_t.flags`, not built yet: do not make a log where there is none.
+pub const LOG_NO_CREATE: u32 = 2;
+/// `log_config_t.flags`, not built yet: no background thread.
+pub const LOG_NO_THREAD: u32 = 4;
+/// `log_config_t.flags`, not built yet: do not verify checksums when reading.
+pub const LOG_NO_VERIFY: u32 = 8;
+/// `log_config_t.flags`, not built yet: retention holds back what a named position has not passed.
+pub const LOG_KEEP_UNCONSUMED: u32 = 16;
+
+/// `log_config_t.sync`, the default: when an append returns, its records survive power loss. Threads that append at
+/// once share syncs.
+pub const LOG_SYNC_ALWAYS: u32 = 0;
+/// `log_config_t.sync`, not built yet: a sync every `sync_interval_ms`.
+pub const LOG_SYNC_INTERVAL: u32 = 1;
+/// `log_config_t.sync`: `log_sync` is the barrier, and full segments are synced in the background. A killed process
+/// loses nothing all the same.
+pub const LOG_SYNC_NEVER: u32 = 2;
+
+/// `log_config_t.io`, the default: the library chooses.
+pub const LOG_IO_AUTO: u32 = 0;
+/// `log_config_t.io`: records are read through read-only mappings.
+pub const LOG_IO_MAPPED: u32 = 1;
+/// `log_config_t.io`, not built yet: nothing is mapped.
+pub const LOG_IO_FILE: u32 = 2;
+
+/// The version of the library at run time: major << 16 | minor << 8 | patch. Compare with `LOG_VERSION`.
+///
+/// Threads: any. Returns: the version; it cannot fail.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_version() -> u32 {
+    LOG_VERSION
+}
+
+/// The name of a status, such as `"LOG_E_IO"`.
+///
+/// Threads: any. Returns: a constant string, never NULL; `"LOG_STATUS_UNKNOWN"` for a number that this version does not know.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_status_name(status: log_status_t) -> *const c_char {
+    boundary::constant(error::status_name(status))
+}
+
+/// One sentence on what a status means. What failed in a particular call stands in its `log_error_t`.
+///
+/// Threads: any. Returns: a constant string, never NULL.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_status_text(status: log_status_t) -> *const c_char {
+    boundary::constant(error::status_text(status))
+}

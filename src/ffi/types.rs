@@ -1,0 +1,119 @@
+//! The types of the C API.
+
+use std::ffi::{c_char, c_void};
+
+/// What a call came to: 0 is success, 1 to 9 are answers that are no failure, from 10 on it failed.
+pub type log_status_t = i32;
+
+/// Bytes of the caller's: never owned by the library, and not looked at after the call that they are given to.
+/// They must not change during that call. `data` may be NULL where `len` is 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct log_bytes_t {
+    /// The first byte.
+    pub data: *const c_void,
+    /// How many bytes.
+    pub len: usize,
+}
+
+/// A record, as a cursor gives it. `payload` is a view: it lives until the next call on that cursor, or until the
+/// cursor is closed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct log_record_t {
+    /// Its offset.
+    pub offset: u64,
+    /// When it was appended: nanoseconds since 1970 UTC, never less than the record's before.
+    pub timestamp_ns: u64,
+    /// Its bytes. `payload.data` is not NULL, not even for an empty record. No alignment is promised.
+    pub payload: log_bytes_t,
+}
+
+/// Why a call failed. The caller gives one of its own, or NULL; it is written on failure and on the answers
+/// (`LOG_END`), and left as it is on `LOG_OK`. Frozen: it will not grow.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct log_error_t {
+    /// What the call returned.
+    pub status: i32,
+    /// The operating system's error number (`errno`), 0 if none.
+    pub os_error: i32,
+    /// The record offset concerned, `LOG_NO_OFFSET` if none.
+    pub offset: u64,
+    /// One sentence in English: what failed, on which file, and what to do. UTF-8, ends with a NUL; a sentence that is
+    /// too long is cut.
+    pub message: [c_char; 240],
+}
+
+/// How a log is opened. All zero but `struct_size` is a usable configuration, and the safest one. Sizes hold for
+/// segments made from this open on; every value may differ at each open.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct log_config_t {
+    /// `sizeof(log_config_t)`. A shorter, older struct works; so does a longer, newer one whose unknown tail is zero.
+    pub struct_size: u32,
+    /// Must be 0: `LOG_READ_ONLY`, `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY` and `LOG_KEEP_UNCONSUMED` are not
+    /// built yet.
+    pub flags: u32,
+    /// Bytes of records in a segment, with 16 bytes and padding to 8 for each; 0 = 64 MiB; 4 KiB to 16 GiB.
+    /// A record or batch that is longer gets a segment of its own.
+    pub segment_max_bytes: u64,
+    /// Bytes of a segment's index, 4 for each record; 0 = `segment_max_bytes` / 16; 8 to 4 GiB. A segment is full when
+    /// its records or its index are.
+    pub index_max_bytes: u64,
+    /// Offset of the first record of a new log, at most 2^64 - 2^32; of no effect on a log that exists.
+    pub initial_offset: u64,
+    /// The longest record in bytes; 0 = 16 MiB; at most 256 MiB - 1. It may exceed `segment_max_bytes`.
+    pub record_max_bytes: u64,
+    /// `LOG_SYNC_ALWAYS` (0) or `LOG_SYNC_NEVER`. `LOG_SYNC_INTERVAL` is not built yet.
+    pub sync: u32,
+    /// Must be 0: for `LOG_SYNC_INTERVAL`, which is not built yet.
+    pub sync_interval_ms: u32,
+    /// Must be 0: retention by size is not built yet. 0 = keep all.
+    pub retain_bytes: u64,
+    /// Must be 0: retention by age is not built yet. 0 = keep all.
+    pub retain_ms: u64,
+    /// `LOG_IO_AUTO` (0) or `LOG_IO_MAPPED`. `LOG_IO_FILE` is not built yet.
+    pub io: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+/// How a log stands.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct log_stat_t {
+    /// `sizeof(log_stat_t)`, set by the caller. A shorter struct gets the fields that it has; the part of a longer one
+    /// that this library does not know is set to zero.
+    pub struct_size: u32,
+    /// How many segments there are.
+    pub segment_count: u32,
+    /// Offset of the first record. An empty log has `first_offset` == `next_offset`.
+    pub first_offset: u64,
+    /// Offset that the next record will get.
+    pub next_offset: u64,
+    /// Every record below it survives power loss.
+    pub durable_offset: u64,
+    /// Bytes that the log's files take on the disk, with space allocated ahead.
+    pub disk_bytes: u64,
+    /// Payload bytes of all records.
+    pub payload_bytes: u64,
+    /// Records that this open found whole behind the last durable mark, after a killed process or a power loss. They
+    /// are part of the log, and durable. 0 and `dropped_bytes` 0: the log had been closed.
+    pub recovered_records: u64,
+    /// Bytes that this open found behind the last whole record or batch and left out: a torn tail. They had never been
+    /// acknowledged as durable.
+    pub dropped_bytes: u64,
+    /// Records appended since the open.
+    pub appends: u64,
+    /// Syncs of files and directories since the open.
+    pub syncs: u64,
+    /// Calls since the open that waited for another's sync and needed none of their own.
+    pub syncs_shared: u64,
+    /// `LOG_IO_MAPPED`: how the log's files are read.
+    pub io: u32,
+    /// The process that writes the log.
+    pub writer_pid: i32,
+    /// Random, made with the log.
+    pub log_id: [u8; 16],
+}

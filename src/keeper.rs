@@ -1,0 +1,71 @@
+//! The one background thread of a log that is open for writing: it syncs full segments, so that nobody who appends
+//! waits for that. It does what it is given to do whenever it is called, and knows nothing of a log.
+
+use crate::error::Result;
+use crate::sys::Worker;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+#[derive(Default)]
+struct Wishes {
+    work: bool,
+    stop: bool,
+}
+
+/// The bell by which the keeper is called.
+#[derive(Default)]
+pub(crate) struct Bell {
+    wishes: Mutex<Wishes>,
+    rung: Condvar,
+}
+
+impl Bell {
+    fn lock(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is work.
+    pub(crate) fn ring(&self) {
+        self.lock().work = true;
+        self.rung.notify_one();
+    }
+
+    fn stop(&self) {
+        self.lock().stop = true;
+        self.rung.notify_one();
+    }
+
+    /// Waits until there is work; `false` when it is time to stop.
+    fn wait(&self) -> bool {
+        let mut wishes = self.lock();
+        while !wishes.work && !wishes.stop {
+            wishes = self.rung.wait(wishes).unwrap_or_else(PoisonError::into_inner);
+        }
+        wishes.work = false;
+        !wishes.stop
+    }
+}
+
+/// The running thread.
+pub(crate) struct Keeper {
+    bell: Arc<Bell>,
+    worker: Worker,
+}
+
+impl Keeper {
+    /// Starts it; it calls `work` each time that the bell was rung.
+    pub(crate) fn start(bell: &Arc<Bell>, work: impl Fn() + Send + 'static) -> Result<Self> {
+        let waiting = Arc::clone(bell);
+        let worker = Worker::start(move || {
+            while waiting.wait() {
+                work();
+            }
+        })?;
+        Ok(Self { bell: Arc::clone(bell), worker })
+    }
+
+    /// Stops it and waits until it has. `false` if it panicked.
+    pub(crate) fn stop(self) -> bool {
+        self.bell.stop();
+        self.worker.join()
+    }
+}

@@ -1,0 +1,42 @@
+//! libseglog: a durable, ordered, segmented, append-only log in a directory. A log is a row of segments; a segment is a store and its
+//! index; a store is a row of frames. The C ABI is in `ffi` (the header `include/seglog.h` is its manual); the Rust API is [`Log`],
+//! [`Cursor`], [`Config`] and [`Error`]. docs/ARCHITECTURE.md is the map, docs/FORMAT.md the files, docs/GUARANTEES.md the promises.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("libseglog is built for Linux: it rests on its page cache, flock, fallocate and directory syncs");
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("libseglog maps whole segments and needs a 64-bit address space");
+
+mod checksum;
+mod commit;
+mod config;
+mod control;
+mod cursor;
+mod error;
+pub mod ffi;
+mod index;
+mod keeper;
+mod log;
+mod record;
+mod recovery;
+mod row;
+mod segment;
+mod store;
+mod sys;
+mod tail;
+#[cfg(test)]
+mod testing;
+mod writer;
+
+pub use config::{
+    BATCH_LIMIT_BYTES, Config, INDEX_BYTES, INITIAL_OFFSET_LIMIT, RECORD_LIMIT_BYTES, SEGMENT_BYTES, Sync,
+};
+pub use cursor::{Cursor, Record};
+pub use error::{Detail, Error, NO_OFFSET, Result, Status};
+pub use log::{Log, Stat, remove};
+
+/// The fault hooks, for tests (feature `faults`).
+#[cfg(any(test, feature = "faults"))]
+pub mod faults {
+    pub use crate::sys::fault::{Fault, Hook, Kind, Op};
+}

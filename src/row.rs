@@ -1,0 +1,210 @@
+//! The row of segments as readers see it, and where readers stand. A reader keeps the row that it saw last and looks at one
+//! counter to learn that there is a newer one, so that reading takes no lock that a writer could hold, and no shared count.
+
+use crate::error::Result;
+use crate::record::{self, FRAME_HEADER, Frame};
+use crate::segment::{Found, Segment};
+use crate::tail::{THROUGH_RING_BYTES, Tail};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+/// So many sealed segments keep their files mapped; then those are let go and opened again when they are read.
+const OPEN_SEGMENTS: usize = 256;
+
+/// The segments of a log, by base offset. Never empty; the last one is the active one.
+pub(crate) struct Row {
+    pub segments: Vec<Arc<Segment>>,
+}
+
+impl Row {
+    /// The segment in which this offset stands, if it stands anywhere.
+    pub(crate) fn segment_of(&self, offset: u64) -> Option<&Arc<Segment>> {
+        let behind = self.segments.partition_point(|segment| segment.id.base_offset <= offset);
+        self.segments.get(behind.checked_sub(1)?).filter(|segment| offset < segment.limit())
+    }
+}
+
+/// The newest row, and how many there were.
+pub(crate) struct Rows {
+    current: Mutex<Arc<Row>>,
+    generation: AtomicU64,
+    opened: AtomicUsize,
+}
+
+impl Rows {
+    pub(crate) fn new(segments: Vec<Arc<Segment>>) -> Self {
+        Self {
+            current: Mutex::new(Arc::new(Row { segments })),
+            generation: AtomicU64::new(1),
+            opened: AtomicUsize::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Row>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest row.
+    pub(crate) fn newest(&self) -> Arc<Row> {
+        Arc::clone(&self.lock())
+    }
+
+    /// Counts the rows; it changes when there is a newer one.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Puts a changed copy in the row's place.
+    pub(crate) fn replace(&self, change: impl FnOnce(&mut Vec<Arc<Segment>>)) {
+        let mut current = self.lock();
+        let mut segments = current.segments.clone();
+        change(&mut segments);
+        *current = Arc::new(Row { segments });
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A sealed segment was opened, or one that is open was sealed: where too many are, all of them are let go.
+    #[cold]
+    pub(crate) fn note_open(&self) {
+        if self.opened.fetch_add(1, Ordering::AcqRel) < OPEN_SEGMENTS {
+            return;
+        }
+        self.opened.store(0, Ordering::Release);
+        self.replace(|segments| {
+            for segment in segments {
+                if segment.is_open() && segment.limit() != u64::MAX {
+                    *segment = Arc::new(segment.closed_twin());
+                }
+            }
+        });
+    }
+}
+
+/// What one reader keeps between two reads.
+#[derive(Default)]
+pub(crate) struct Reader {
+    generation: u64,
+    row: Option<Arc<Row>>,
+    /// Frames that were copied out of the ring.
+    copy: Vec<u8>,
+}
+
+impl Reader {
+    /// The newest row.
+    #[inline]
+    fn row(&mut self, rows: &Rows) -> &Row {
+        let generation = rows.generation();
+        if generation != self.generation {
+            self.row = None;
+            self.generation = generation;
+        }
+        self.row.get_or_insert_with(|| rows.newest())
+    }
+
+    /// Hands the record of `offset`, which has been published, to `take`.
+    #[inline]
+    pub(crate) fn read<R>(
+        &mut self,
+        rows: &Rows,
+        tail: &Tail,
+        offset: u64,
+        take: impl FnOnce(&Frame<'_>) -> R,
+    ) -> Result<Option<R>> {
+        let mut copy = std::mem::take(&mut self.copy);
+        let Some(segment) = self.row(rows).segment_of(offset) else { return Ok(None) };
+        if !segment.is_open() {
+            rows.note_open();
+        }
+        let result = match segment.find(offset)? {
+            Found::Stored(frame, _) => take(&frame),
+            Found::InRing(position) => match copy_frame(segment, tail, position, offset, &mut copy)? {
+                Some(frame) => take(&frame),
+                None => match segment.find_astray(offset)? {
+                    Found::Stored(frame, _) => take(&frame),
+                    Found::InRing(position) => return Err(segment.corrupt(position, offset)),
+                },
+            },
+        };
+        self.copy = copy;
+        Ok(Some(result))
+    }
+}
+
+/// Copies the frame at `position` out of the ring. `None` if it is no longer there (then it is in the store), or was never there.
+fn copy_frame<'a>(
+    segment: &Segment,
+    tail: &Tail,
+    position: u64,
+    offset: u64,
+    copy: &'a mut Vec<u8>,
+) -> Result<Option<Frame<'a>>> {
+    let mut head = [0; FRAME_HEADER as usize];
+    tail.copy_out(position, &mut head);
+    if segment.stored() > position {
+        return Ok(None);
+    }
+    let bytes = record::decode_head(&head).map_or(0, |head| head.frame_bytes());
+    if bytes == 0 || bytes > THROUGH_RING_BYTES {
+        return Ok(None);
+    }
+    if !copy_run(segment, tail, position, bytes, copy)? {
+        return Ok(None);
+    }
+    Ok(record::decode_frame(copy, segment.store()?.header().seed, offset))
+}
+
+/// Copies `bytes` bytes from `position` on out of the ring. `false` if they are not all there any more: they are in the store.
+pub(crate) fn copy_run(segment: &Segment, tail: &Tail, position: u64, bytes: u64, copy: &mut Vec<u8>) -> Result<bool> {
+    let len = usize::try_from(bytes).unwrap_or(usize::MAX);
+    copy.clear();
+    copy.try_reserve(len).map_err(|_| {
+        crate::Error::new(crate::Status::Memory, format!("out of memory: {len} bytes are needed to read the tail"))
+    })?;
+    copy.resize(len, 0);
+    tail.copy_out(position, copy);
+    Ok(segment.stored() <= position)
+}
+
+const PLACES: usize = 16;
+
+/// On cache lines of its own, so that two readers do not slow each other down.
+#[derive(Default)]
+#[repr(align(128))]
+struct Place(Mutex<Reader>);
+
+/// Where the threads that read by offset stand: each finds a place that is free, and none ever waits for one.
+#[derive(Default)]
+pub(crate) struct Places([Place; PLACES]);
+
+impl Places {
+    /// Lends a reader.
+    #[inline]
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Reader) -> R) -> R {
+        let first = here();
+        for n in 0..PLACES {
+            match self.0[(first + n) % PLACES].0.try_lock() {
+                Ok(mut reader) => return work(&mut reader),
+                Err(TryLockError::Poisoned(reader)) => return work(&mut reader.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        work(&mut Reader::default())
+    }
+
+    /// Makes every place forget the row that it saw, so that its files can be closed.
+    pub(crate) fn clear(&self) {
+        for place in &self.0 {
+            *place.0.lock().unwrap_or_else(PoisonError::into_inner) = Reader::default();
+        }
+    }
+}
+
+/// A number that differs between most threads and costs nothing: where this thread's stack is.
+#[inline]
+fn here() -> usize {
+    let on_stack = 0_u8;
+    let address = std::ptr::from_ref(&on_stack).addr();
+    // Stacks are a multiple of 64 KiB apart; the multiplication (Fibonacci hashing, Knuth 6.4) spreads what is left.
+    ((address >> 16).wrapping_mul(0x9E37_79B9) >> 20) % PLACES
+}

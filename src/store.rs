@@ -1,0 +1,231 @@
+//! A store: frames in a file, behind a header. It is written by pwrite only, and read through a read-only mapping, or by
+//! pread when it is walked from end to end. It knows frames and positions, and nothing of offsets' places in the log.
+
+use crate::checksum::crc32c;
+use crate::error::{Error, Result, Status};
+use crate::record::{self, FRAME_HEADER, FRAMES_START, Frame, Head, Header, NoHeader, Slot};
+use crate::sys::{Dir, File, ReadMap};
+use std::sync::OnceLock;
+
+/// An open store.
+pub(crate) struct Store {
+    file: File,
+    header: Header,
+    map: OnceLock<ReadMap>,
+    /// Bytes of the file when it was opened or made: so many can be mapped.
+    bytes: u64,
+}
+
+/// The first 4 KiB of a store, checked.
+pub(crate) struct FirstPage {
+    pub file: File,
+    pub header: Header,
+    pub slot: Option<Slot>,
+    pub bytes: u64,
+}
+
+/// Reads the first 4 KiB of a store that must have this base and epoch.
+pub(crate) fn read_first_page(file: File, base_offset: u64, epoch: u32) -> Result<FirstPage> {
+    let mut page = [0; FRAMES_START as usize];
+    let got = file.read_at(&mut page, 0)?;
+    let page = &page[..got];
+    let path = file.path();
+    let corrupt = |why: &str| {
+        Error::new(
+            Status::Corrupt,
+            format!("'{path}', byte 0: {why}; nothing was changed, restore the file from a copy"),
+        )
+        .at(base_offset)
+    };
+    let header = Header::decode_page(page).map_err(|none| match none {
+        NoHeader::Damaged => corrupt("both copies of its header are damaged"),
+        NoHeader::Foreign => Error::new(
+            Status::Format,
+            format!("'{path}' has a segment's name and is none; move it out of the log's directory"),
+        ),
+        NoHeader::Newer(version) => Error::new(
+            Status::Format,
+            format!(
+                "'{path}' is of format version {version}; this library reads up to version {}: use a newer one",
+                record::VERSION
+            ),
+        ),
+    })?;
+    if (header.base_offset, header.epoch) != (base_offset, epoch) {
+        return Err(corrupt("its header is that of another segment"));
+    }
+    let slot = Slot::decode_page(page, &header);
+    let bytes = file.stat()?.bytes;
+    Ok(FirstPage { file, header, slot, bytes })
+}
+
+impl Store {
+    /// Writes a new store under a temporary name, with its header and size, and syncs it. It has no name in the log yet.
+    /// The first `allocated` bytes have their place on the disk.
+    pub(crate) fn create(
+        dir: &Dir,
+        name: &str,
+        header: Header,
+        slot: Option<&Slot>,
+        bytes: u64,
+        allocated: u64,
+    ) -> Result<Self> {
+        let file = dir.create_anew(name)?;
+        let fill = || {
+            file.grow_to(bytes)?;
+            file.allocate(0, allocated)?;
+            file.write_at(&header.encode_page(slot), 0)?;
+            file.sync()
+        };
+        if let Err(error) = fill() {
+            // It is no part of the log; what cannot be unlinked now is unlinked by the next try or the next open.
+            let _ = dir.unlink(name);
+            return Err(error);
+        }
+        Ok(Self { file, header, map: OnceLock::new(), bytes })
+    }
+
+    /// The store behind a first page that was read.
+    pub(crate) fn from_first_page(page: FirstPage) -> Self {
+        Self { file: page.file, header: page.header, map: OnceLock::new(), bytes: page.bytes }
+    }
+
+    /// The file, for writing.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its header.
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Bytes of the file when it was opened or made.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The mapped file, made on first use.
+    pub(crate) fn map(&self) -> Result<&[u8]> {
+        if let Some(map) = self.map.get() {
+            return Ok(map.bytes());
+        }
+        let len = usize::try_from(self.bytes).map_err(|_| {
+            Error::new(Status::Memory, format!("'{}' does not fit the address space", self.file.path()))
+        })?;
+        let made = ReadMap::new(&self.file, len)?;
+        Ok(self.map.get_or_init(|| made).bytes())
+    }
+
+    /// The frame at `position`, below `limit`, if it is exactly the one of `offset`.
+    #[inline]
+    pub(crate) fn frame(&self, position: u64, limit: u64, offset: u64) -> Result<Option<Frame<'_>>> {
+        let map = self.map()?;
+        let end = limit.min(map.len() as u64);
+        if position < FRAMES_START || !position.is_multiple_of(8) || position >= end {
+            return Ok(None);
+        }
+        Ok(record::decode_frame(&map[position as usize..end as usize], self.header.seed, offset))
+    }
+
+    /// As `frame`, without the checksum.
+    #[inline]
+    pub(crate) fn walk(&self) -> Scan<'_> {
+        Scan::new(&self.file, self.header.seed, self.bytes)
+    }
+
+    /// Writes a durable slot. It reaches the disk with a later sync.
+    pub(crate) fn write_slot(&self, slot: &Slot) -> Result<()> {
+        self.file.write_at(&slot.encode(self.header.seed), slot.place())
+    }
+}
+
+/// Reads a store from one position to another by pread, checking each frame. A bad sector is an error here, no SIGBUS.
+pub(crate) struct Scan<'a> {
+    file: &'a File,
+    seed: u32,
+    bytes: u64,
+    buffer: Vec<u8>,
+    buffer_at: u64,
+}
+
+const SCAN_BYTES: usize = 256 << 10;
+
+impl<'a> Scan<'a> {
+    /// A scan of a file of so many bytes.
+    pub(crate) fn new(file: &'a File, seed: u32, bytes: u64) -> Self {
+        Self { file, seed, bytes, buffer: Vec::new(), buffer_at: 0 }
+    }
+
+    /// Up to `len` bytes (at most 256 KiB) from `position` on; fewer where the file ends.
+    pub(crate) fn bytes(&mut self, position: u64, len: usize) -> Result<&[u8]> {
+        let len = len.min(SCAN_BYTES).min(usize::try_from(self.bytes.saturating_sub(position)).unwrap_or(SCAN_BYTES));
+        let held = position.checked_sub(self.buffer_at).and_then(|skip| usize::try_from(skip).ok());
+        if held.is_none_or(|skip| skip + len > self.buffer.len()) {
+            let room = SCAN_BYTES.min(usize::try_from(self.bytes.saturating_sub(position)).unwrap_or(SCAN_BYTES));
+            if self.buffer.capacity() == 0 {
+                self.buffer
+                    .try_reserve_exact(SCAN_BYTES)
+                    .map_err(|_| Error::new(Status::Memory, "out of memory: 256 KiB are needed to read a store"))?;
+            }
+            self.buffer.resize(room, 0);
+            let got = self.file.read_at(&mut self.buffer, position)?;
+            self.buffer.truncate(got);
+            self.buffer_at = position;
+        }
+        let skip = (position - self.buffer_at) as usize;
+        let end = self.buffer.len().min(skip + len);
+        Ok(self.buffer.get(skip..end).unwrap_or_default())
+    }
+
+    /// The header at `position` and the CRC of its payload, if a whole frame with zero padding stands there.
+    /// The frame's own checksum is not looked at.
+    pub(crate) fn candidate(&mut self, position: u64) -> Result<Option<(Head, u32)>> {
+        let Some(head) = record::decode_head(self.bytes(position, FRAME_HEADER as usize)?) else { return Ok(None) };
+        let frame_bytes = head.frame_bytes();
+        if position.checked_add(frame_bytes).is_none_or(|end| end > self.bytes) {
+            return Ok(None);
+        }
+        let payload_end = position + FRAME_HEADER + head.payload_len as u64;
+        let mut at = position + FRAME_HEADER;
+        let mut crc = 0;
+        while at < payload_end {
+            let want = usize::try_from(payload_end - at).unwrap_or(SCAN_BYTES);
+            let piece = self.bytes(at, want)?;
+            if piece.is_empty() {
+                return Ok(None);
+            }
+            crc = crc32c(crc, piece);
+            at += piece.len() as u64;
+        }
+        let padding = (position + frame_bytes - payload_end) as usize;
+        let padding_is_zero = self.bytes(payload_end, padding)?.iter().all(|byte| *byte == 0);
+        Ok(padding_is_zero.then_some((head, crc)))
+    }
+
+    /// The header of the frame at `position`, if it is exactly the one of `offset`.
+    pub(crate) fn frame(&mut self, position: u64, offset: u64) -> Result<Option<Head>> {
+        let seed = self.seed;
+        Ok(self.candidate(position)?.filter(|(head, crc)| head.fits(seed, offset, *crc)).map(|(head, _)| head))
+    }
+
+    /// How many bytes stand from `position` to the last one that is not zero; 0 if all is zero.
+    /// Space that was allocated and never written is not read.
+    pub(crate) fn bytes_to_last_non_zero(&mut self, position: u64) -> Result<u64> {
+        let mut last = 0;
+        let mut at = position;
+        while at < self.bytes {
+            let Some(data) = self.file.seek_data(at)? else { break };
+            at = data.max(at);
+            let piece = self.bytes(at, SCAN_BYTES)?;
+            if piece.is_empty() {
+                break;
+            }
+            if let Some(place) = piece.iter().rposition(|byte| *byte != 0) {
+                last = at + place as u64 + 1 - position;
+            }
+            at += piece.len() as u64;
+        }
+        Ok(last)
+    }
+}

@@ -1,0 +1,232 @@
+//! Mappings. Those that are written are seen only as atomic words, since other threads and processes read them meanwhile, and
+//! every store into one goes through [`stored`], so that tests can write it down as the write that it is.
+
+use super::fault::{self, Kind, Op};
+use super::file::File;
+use crate::error::{Error, Result};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+fn map_failed(file: &File, error: &io::Error) -> Error {
+    Error::from_io(format!("cannot map '{}'", file.path()), error)
+}
+
+/// The one way into a mapping: notes the store for the tests, then does it.
+#[expect(clippy::inline_always, reason = "in a release build nothing but the store is left of it")]
+#[inline(always)]
+fn stored(name: &str, at: usize, len: usize, store: impl FnOnce()) {
+    let _ = fault::ask(|| Op::new(Kind::Store, name, at as u64, len as u64));
+    store();
+}
+
+/// A file mapped for reading.
+pub(crate) struct ReadMap(memmap2::Mmap);
+
+impl ReadMap {
+    /// Maps the first `len` bytes, which the file must have.
+    pub(crate) fn new(file: &File, len: usize) -> Result<Self> {
+        let real = || {
+            let mut options = memmap2::MmapOptions::new();
+            options.len(len);
+            // SAFETY: the library writes a store only behind the positions that it reads through this slice, and never
+            // shrinks it. A foreign process that changes or cuts the file breaks that; every frame is checked after it
+            // is read, and docs/GUARANTEES.md says what cannot be caught (SIGBUS behind a foreign cut).
+            unsafe { options.map(file.as_std()) }
+        };
+        fault::guard(|| Op::new(Kind::Map, file.name(), 0, len as u64), real)
+            .map(Self)
+            .map_err(|error| map_failed(file, &error))
+    }
+
+    /// The bytes. Only those that a pwrite has returned for may be looked at.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A file, or a part of one, mapped for reading and writing as atomic words.
+pub(crate) struct WordMap {
+    map: memmap2::MmapRaw,
+    name: String,
+    writable: bool,
+}
+
+impl WordMap {
+    /// Maps the first `len` bytes, which the file must have; written full if they are to be written.
+    pub(crate) fn new(file: &File, len: usize, writable: bool) -> Result<Self> {
+        let real = || {
+            let mut options = memmap2::MmapOptions::new();
+            options.len(len);
+            if writable { options.map_raw(file.as_std()) } else { options.map_raw_read_only(file.as_std()) }
+        };
+        let map = fault::guard(|| Op::new(Kind::Map, file.name(), 0, len as u64), real)
+            .map_err(|error| map_failed(file, &error))?;
+        Ok(Self { map, name: file.name().to_owned(), writable })
+    }
+
+    /// Whether stores reach the file; in a map for reading they are not made.
+    pub(crate) fn writable(&self) -> bool {
+        self.writable
+    }
+
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
+    #[inline]
+    fn halves(&self) -> &[AtomicU32] {
+        let len = self.map.len() / 4;
+        // SAFETY: the mapping has these bytes, is page-aligned and lives as long as `self`; this process touches it as
+        // atomics only, and an `AtomicU32` may have any bits.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU32>(), len) }
+    }
+
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
+    #[inline]
+    fn words(&self) -> &[AtomicU64] {
+        let len = self.map.len() / 8;
+        // SAFETY: as in `halves`; one map is used through one of the two only.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), len) }
+    }
+
+    /// The little-endian number of 4 bytes at `at`, a multiple of 4; `None` behind the end.
+    #[inline]
+    pub(crate) fn load_u32(&self, at: usize) -> Option<u32> {
+        Some(u32::from_le(self.halves().get(at / 4)?.load(Ordering::Relaxed)))
+    }
+
+    /// Stores a number of 4 bytes at `at`, a multiple of 4; nothing behind the end.
+    #[inline]
+    pub(crate) fn store_u32(&self, at: usize, value: u32) {
+        if let Some(half) = self.halves().get(at / 4).filter(|_| self.writable) {
+            stored(&self.name, at, 4, || half.store(value.to_le(), Ordering::Relaxed));
+        }
+    }
+
+    /// Stores a number of 8 bytes at `at`, a multiple of 8; nothing behind the end.
+    #[inline]
+    pub(crate) fn store_u64(&self, at: usize, value: u64, order: Ordering) {
+        if let Some(word) = self.words().get(at / 8).filter(|_| self.writable) {
+            stored(&self.name, at, 8, || word.store(value.to_le(), order));
+        }
+    }
+}
+
+/// A part of a file mapped twice in a row, so that what runs over the end of the first goes on in the second.
+pub(crate) struct DoubleMap {
+    start: NonNull<libc::c_void>,
+    len: usize,
+    name: String,
+}
+
+// SAFETY: the mapping is process-wide memory that is touched as atomic words only, and unmapped once, by its owner.
+unsafe impl Send for DoubleMap {}
+// SAFETY: as for Send: shared access is by atomic words, or by the kernel.
+unsafe impl Sync for DoubleMap {}
+
+impl DoubleMap {
+    /// Maps `len` bytes of the file from `at` on; both must be multiples of the page size.
+    pub(crate) fn new(file: &File, at: u64, len: usize) -> Result<Self> {
+        let real = || Self::map(file, at, len);
+        fault::guard(|| Op::new(Kind::Map, file.name(), at, len as u64), real).map_err(|error| map_failed(file, &error))
+    }
+
+    fn map(file: &File, at: u64, len: usize) -> io::Result<Self> {
+        let at = libc::off_t::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+        let (none, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that is there.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), 2 * len, none, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let map = Self { start, len, name: file.name().to_owned() };
+        for half in [0, len] {
+            // SAFETY: `half` lies within the reservation of 2 * len bytes that this object owns.
+            let place = unsafe { start.as_ptr().byte_add(half) };
+            let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+            // SAFETY: MAP_FIXED replaces only pages of the reservation above, which nothing else uses.
+            let got = unsafe { libc::mmap(place, len, access, flags, file.as_std().as_raw_fd(), at) };
+            if got == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(map)
+    }
+
+    #[inline]
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: both halves are mapped, page-aligned and live as long as `self`; this process touches them as atomics
+        // only, and an `AtomicU64` may have any bits.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast::<AtomicU64>(), 2 * self.len / 8) }
+    }
+
+    /// Copies `bytes` to `at`, a multiple of 8 within the first half, and fills the last word up with zeros.
+    #[inline]
+    pub(crate) fn copy_in(&self, at: usize, bytes: &[u8]) {
+        let Some(words) = self.words().get(at / 8..at / 8 + bytes.len().div_ceil(8)) else { return };
+        stored(&self.name, at, bytes.len(), || {
+            let (whole, rest) = bytes.as_chunks::<8>();
+            for (word, bytes) in words.iter().zip(whole) {
+                word.store(u64::from_le_bytes(*bytes).to_le(), Ordering::Relaxed);
+            }
+            if let (false, Some(word)) = (rest.is_empty(), words.last()) {
+                let mut last = [0; 8];
+                last[..rest.len()].copy_from_slice(rest);
+                word.store(u64::from_le_bytes(last).to_le(), Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// Copies out what stands at `at`, a multiple of 8 within the first half, until `bytes` is full.
+    #[inline]
+    pub(crate) fn copy_out(&self, at: usize, bytes: &mut [u8]) {
+        let Some(words) = self.words().get(at / 8..at / 8 + bytes.len().div_ceil(8)) else { return };
+        for (word, bytes) in words.iter().zip(bytes.chunks_mut(8)) {
+            let value = u64::from_le(word.load(Ordering::Relaxed)).to_le_bytes();
+            bytes.copy_from_slice(&value[..bytes.len()]);
+        }
+    }
+
+    /// One pwrite of `len` bytes that stand at `at` in the mapping.
+    pub(super) fn pwrite(&self, fd: RawFd, at: usize, len: usize, place: u64) -> io::Result<usize> {
+        if at.checked_add(len).is_none_or(|end| end > 2 * self.len) {
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
+        }
+        let place = libc::off_t::try_from(place).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+        // SAFETY: `at` lies within the mapping, as was just checked.
+        let from = unsafe { self.start.as_ptr().byte_add(at) };
+        // SAFETY: the kernel reads `len` mapped bytes from `from`; no Rust reference to them is made.
+        let wrote = unsafe { libc::pwrite(fd, from, len, place) };
+        usize::try_from(wrote).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl Drop for DoubleMap {
+    fn drop(&mut self) {
+        // SAFETY: this object owns the whole range, and nothing borrows from it any more.
+        unsafe { libc::munmap(self.start.as_ptr(), 2 * self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_over_the_end_goes_on_at_the_start() {
+        let dir = crate::testing::TempDir::new();
+        let file = dir.open().open_or_create_file("ring").unwrap();
+        file.write_zeros(0, 128 << 10).unwrap();
+        let ring = DoubleMap::new(&file, 64 << 10, 64 << 10).unwrap();
+        let text = b"runs over the end";
+        ring.copy_in((64 << 10) - 8, text);
+        let mut back = [1; 9];
+        ring.copy_out(0, &mut back);
+        assert_eq!(&back, &text[8..]);
+        file.write_ring_at(&ring, (64 << 10) - 8, 17, 0).unwrap();
+        let mut stored = [0; 17];
+        assert_eq!(file.read_at(&mut stored, 0).unwrap(), 17);
+        assert_eq!(&stored, text);
+    }
+}

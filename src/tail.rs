@@ -1,0 +1,88 @@
+//! The tail: the last megabyte of the log, a ring in the file LIVE. An append copies its frame in; runs of frames go out to
+//! the store by one pwrite; readers copy out and then ask whether they were too late. It knows frames' places, not their owners.
+
+use crate::error::{Error, Result, Status};
+use crate::record::{self, Frame};
+use crate::sys::{DoubleMap, File};
+use std::sync::atomic::{Ordering, fence};
+
+/// Bytes of the ring.
+pub(crate) const RING_BYTES: u64 = 1 << 20;
+/// Where the ring begins in LIVE: behind the control page, at a page on every processor.
+pub(crate) const RING_AT: u64 = 64 << 10;
+/// Frames and batches that are longer go to the store directly.
+pub(crate) const THROUGH_RING_BYTES: u64 = RING_BYTES / 4;
+
+/// The ring, mapped. The frame of position P of the active segment lies at P modulo its size.
+pub(crate) struct Tail {
+    ring: DoubleMap,
+}
+
+fn place(position: u64) -> usize {
+    usize::try_from(position % RING_BYTES).unwrap_or(0)
+}
+
+impl Tail {
+    /// Maps the ring of an open LIVE file that is written full.
+    pub(crate) fn map(live: &File) -> Result<Self> {
+        Ok(Self { ring: DoubleMap::new(live, RING_AT, RING_BYTES as usize)? })
+    }
+
+    /// Copies a frame in. What stood there has been stored before, and the caller said so in `stored`.
+    #[inline]
+    pub(crate) fn put(&self, position: u64, head: [u8; 16], payload: &[u8]) {
+        // Pairs with the fence in `copy_out`: a reader that sees a word of this frame also sees that what stood there
+        // before had been stored, and looks in the store.
+        fence(Ordering::Release);
+        let at = place(position);
+        self.ring.copy_in(at, &head);
+        self.ring.copy_in(at + record::FRAME_HEADER as usize, payload);
+    }
+
+    /// Copies `bytes.len()` bytes out from `position` on. The caller must then look at the segment's stored position:
+    /// if it has passed `position`, the copy may be of a later lap and is void.
+    #[inline]
+    pub(crate) fn copy_out(&self, position: u64, bytes: &mut [u8]) {
+        self.ring.copy_out(place(position), bytes);
+        fence(Ordering::Acquire);
+    }
+
+    /// Writes the frames from `from` to `to`, at most a ring of them, to the same positions of a store.
+    pub(crate) fn write_out(&self, store: &File, from: u64, to: u64) -> Result<()> {
+        let len = to.saturating_sub(from).min(RING_BYTES);
+        store.write_ring_at(&self.ring, place(from), len as usize, from)
+    }
+}
+
+/// What the ring held when the log was opened, copied from the file before anything writes there.
+pub(crate) struct OldTail {
+    /// The ring twice in a row, so that a frame is one slice.
+    bytes: Vec<u8>,
+}
+
+impl OldTail {
+    /// Reads it; a LIVE that is short or new holds nothing.
+    pub(crate) fn read(live: &File) -> Result<Self> {
+        let len = RING_BYTES as usize;
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(2 * len)
+            .map_err(|_| Error::new(Status::Memory, "out of memory: 2 MiB are needed to open a log"))?;
+        bytes.resize(len, 0);
+        live.read_at(&mut bytes, RING_AT)?;
+        bytes.extend_from_within(..len);
+        Ok(Self { bytes })
+    }
+
+    /// The frame at this position, if it is exactly the one of `offset` in the segment of `seed`.
+    pub(crate) fn frame(&self, position: u64, seed: u32, offset: u64) -> Option<Frame<'_>> {
+        let at = place(position);
+        record::decode_frame(&self.bytes[at..at + RING_BYTES as usize], seed, offset)
+    }
+
+    /// The bytes from `from` to `to`, at most a ring of them.
+    pub(crate) fn run(&self, from: u64, to: u64) -> &[u8] {
+        let at = place(from);
+        &self.bytes[at..at + to.saturating_sub(from).min(RING_BYTES) as usize]
+    }
+}

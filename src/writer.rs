@@ -1,0 +1,410 @@
+//! The writer's side of a log, under the writer's mutex: frames into the tail, room for the next one, rolling.
+//! The common append touches memory only; all that needs a system call is in `make_room` and behind it.
+
+use crate::checksum::crc32c;
+use crate::commit::{Commit, Mark};
+use crate::config::Limits;
+use crate::control::Control;
+use crate::error::{Error, Result, Status};
+use crate::record::{self, Cause, FRAME_HEADER, FRAMES_START, Header, Kind, SEAL_BYTES, Seal, Slot};
+use crate::row::Rows;
+use crate::segment::{Plan, Prepared, Segment};
+use crate::sys::{self, Dir};
+use crate::tail::{RING_BYTES, THROUGH_RING_BYTES, Tail};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The store's space is allocated in steps of this size, ahead of what is appended.
+const ALLOCATE_STEP: u64 = 4 << 20;
+/// When so much of the ring is full, it is written out.
+const WRITE_OUT_BYTES: u64 = RING_BYTES / 2;
+/// Frames of a batch that goes to the store directly are gathered to writes of about this size.
+const GATHER_BYTES: usize = 256 << 10;
+/// No offset reaches this: 2^64 - 1 stands for "none".
+const OFFSET_END: u64 = u64::MAX - 1;
+
+/// What the writer needs of the log's other parts.
+pub(crate) struct Parts<'a> {
+    pub dir: &'a Arc<Dir>,
+    pub limits: &'a Limits,
+    pub tail: &'a Tail,
+    pub control: &'a Control,
+    pub commit: &'a Commit,
+    pub rows: &'a Rows,
+    /// The next offset, for readers.
+    pub published: &'a AtomicU64,
+}
+
+impl Parts<'_> {
+    /// A failed write poisons, but for a full disk: what it wrote lies behind the end and is written again.
+    fn poison_unless_full(&self, error: Error) -> Error {
+        if error.status() == Status::NoSpace { error } else { self.commit.poison(self.control, error) }
+    }
+}
+
+/// Where the log goes on.
+pub(crate) struct Writer {
+    pub active: Arc<Segment>,
+    /// Its position behind the last frame.
+    pub end: u64,
+    pub next_offset: u64,
+    pub last_timestamp_ns: u64,
+    /// Of the active segment's records.
+    pub payload_bytes: u64,
+    /// Of all records before the active segment.
+    pub prior_payload_bytes: u64,
+    /// Up to here the store's space is allocated.
+    pub allocated: u64,
+    /// The active segment has its SEAL: the next append needs a new one.
+    pub sealed: bool,
+    /// An append that ends at or below this position needs no room made.
+    room: u64,
+    seed: u32,
+    /// The highest offset + 1 that the active segment's index takes.
+    offset_room: u64,
+    layout: u64,
+}
+
+/// What an append came to.
+pub(crate) struct Appended {
+    /// Of the first record.
+    pub first_offset: u64,
+    /// Behind the last record.
+    pub next_offset: u64,
+    /// A segment became full.
+    pub rolled: bool,
+    /// So many full segments wait for their sync that whoever rolls must wait too.
+    pub must_wait: bool,
+}
+
+impl Writer {
+    /// A writer that goes on behind what recovery found.
+    pub(crate) fn new(active: Arc<Segment>, seed: u32, found: Found) -> Self {
+        Self {
+            active,
+            seed,
+            end: found.end,
+            next_offset: found.next_offset,
+            last_timestamp_ns: found.last_timestamp_ns,
+            payload_bytes: found.payload_bytes,
+            prior_payload_bytes: found.prior_payload_bytes,
+            allocated: found.end,
+            sealed: found.sealed,
+            room: 0,
+            offset_room: 0,
+            layout: 0,
+        }
+    }
+
+    /// The first offset whose frame ends behind `stored`: from there on records are in the ring only.
+    pub(crate) fn first_offset_from(&self, stored: u64) -> u64 {
+        let in_ring = |offset: &u64| self.active.position_of(*offset) >= stored;
+        let range = self.active.id.base_offset..self.next_offset;
+        range.rev().take_while(in_ring).last().unwrap_or(self.next_offset)
+    }
+
+    /// What a durable slot says of this moment.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { segment: Arc::clone(&self.active), slot: self.slot() }
+    }
+
+    fn slot(&self) -> Slot {
+        Slot {
+            count: 0,
+            position: self.end,
+            next_offset: self.next_offset,
+            last_timestamp_ns: self.last_timestamp_ns,
+            payload_bytes: self.payload_bytes,
+            sealed: self.sealed,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        sys::clock_coarse_ns().max(self.last_timestamp_ns)
+    }
+
+    /// Appends one record, whose payload's CRC-32C the caller has taken outside the mutex.
+    #[inline]
+    pub(crate) fn append(&mut self, parts: &Parts<'_>, payload: &[u8], payload_crc: u32) -> Result<Appended> {
+        let bytes = record::frame_bytes(payload.len());
+        let mut rolled = (false, false);
+        if self.end + bytes > self.room || self.next_offset >= self.offset_room {
+            if bytes > THROUGH_RING_BYTES {
+                return self.append_directly(parts, &[payload], bytes);
+            }
+            rolled = self.make_room(parts, bytes, 1)?;
+        }
+        let first_offset = self.next_offset;
+        let timestamp_ns = self.now();
+        self.put(parts, Kind::Record { more: false }, timestamp_ns, payload, payload_crc);
+        self.publish(parts);
+        Ok(Appended { first_offset, next_offset: self.next_offset, rolled: rolled.0, must_wait: rolled.1 })
+    }
+
+    /// Appends a batch, all of it or nothing. `bytes` is what its frames take.
+    pub(crate) fn append_batch(&mut self, parts: &Parts<'_>, payloads: &[&[u8]], bytes: u64) -> Result<Appended> {
+        if bytes > THROUGH_RING_BYTES {
+            return self.append_directly(parts, payloads, bytes);
+        }
+        let mut rolled = (false, false);
+        let count = payloads.len() as u64;
+        if self.end + bytes > self.room || self.next_offset.saturating_add(count) > self.offset_room {
+            rolled = self.make_room(parts, bytes, count)?;
+        }
+        let first_offset = self.next_offset;
+        let timestamp_ns = self.now();
+        for (n, payload) in payloads.iter().enumerate() {
+            let more = n + 1 < payloads.len();
+            self.put(parts, Kind::Record { more }, timestamp_ns, payload, crc32c(0, payload));
+        }
+        self.publish(parts);
+        Ok(Appended { first_offset, next_offset: self.next_offset, rolled: rolled.0, must_wait: rolled.1 })
+    }
+
+    /// A frame into the ring and its place into the index. Nobody sees it before `publish`.
+    #[inline]
+    fn put(&mut self, parts: &Parts<'_>, kind: Kind, timestamp_ns: u64, payload: &[u8], payload_crc: u32) {
+        let head = record::encode_head(kind, self.seed, self.next_offset, timestamp_ns, payload.len(), payload_crc);
+        parts.tail.put(self.end, head, payload);
+        self.count_in(timestamp_ns, payload.len());
+    }
+
+    #[inline]
+    fn count_in(&mut self, timestamp_ns: u64, payload_len: usize) {
+        self.active.set_position(self.next_offset, self.end);
+        self.end += record::frame_bytes(payload_len);
+        self.next_offset += 1;
+        self.last_timestamp_ns = timestamp_ns;
+        self.payload_bytes += payload_len as u64;
+    }
+
+    /// Makes what was put visible: the published offset is stored last.
+    #[inline]
+    fn publish(&self, parts: &Parts<'_>) {
+        self.active.set_end(self.end);
+        parts.published.store(self.next_offset, Ordering::Release);
+        parts.control.publish(self.next_offset, self.end);
+    }
+
+    /// Frames that are too large for the ring: the ring is written out, then they are, then they are published.
+    fn append_directly(&mut self, parts: &Parts<'_>, payloads: &[&[u8]], bytes: u64) -> Result<Appended> {
+        let (rolled, must_wait) = self.make_room(parts, bytes, payloads.len() as u64)?;
+        self.write_out(parts)?;
+        let before = (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes);
+        match self.write_frames(payloads) {
+            Ok(()) => {
+                self.active.set_stored(self.end);
+                parts.control.set_stored(self.end);
+                self.publish(parts);
+                Ok(Appended { first_offset: before.1, next_offset: self.next_offset, rolled, must_wait })
+            }
+            Err(error) => {
+                (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes) = before;
+                Err(parts.poison_unless_full(error))
+            }
+        }
+    }
+
+    fn write_frames(&mut self, payloads: &[&[u8]]) -> Result<()> {
+        let active = Arc::clone(&self.active);
+        let (store, seed, timestamp_ns) = (active.store()?, self.seed, self.now());
+        let mut gathered = Vec::new();
+        gathered.try_reserve_exact(GATHER_BYTES + 2 * FRAME_HEADER as usize).map_err(|_| {
+            Error::new(Status::Memory, "out of memory: 256 KiB are needed to write a large record or batch")
+        })?;
+        let mut at = self.end;
+        for (n, payload) in payloads.iter().enumerate() {
+            let kind = Kind::Record { more: n + 1 < payloads.len() };
+            let crc = crc32c(0, payload);
+            let head = record::encode_head(kind, seed, self.next_offset, timestamp_ns, payload.len(), crc);
+            let padding = record::frame_bytes(payload.len()) as usize - FRAME_HEADER as usize - payload.len();
+            if gathered.len() + head.len() + payload.len() + padding > GATHER_BYTES {
+                store.file().write_at(&gathered, at)?;
+                at += gathered.len() as u64;
+                gathered.clear();
+            }
+            gathered.extend_from_slice(&head);
+            if payload.len() > GATHER_BYTES - 64 {
+                store.file().write_at(&gathered, at)?;
+                store.file().write_at(payload, at + gathered.len() as u64)?;
+                at += (gathered.len() + payload.len()) as u64;
+                gathered.clear();
+            } else {
+                gathered.extend_from_slice(payload);
+            }
+            gathered.extend_from_slice(&[0; 8][..padding]);
+            self.count_in(timestamp_ns, payload.len());
+        }
+        store.file().write_at(&gathered, at)
+    }
+
+    /// Makes room for frames of `bytes` bytes and `count` records: in the segment (else it rolls), on the disk, in the
+    /// ring. Says whether it rolled, and whether too many full segments wait. On failure nothing has changed, but
+    /// that the segment may have been sealed.
+    #[cold]
+    fn make_room(&mut self, parts: &Parts<'_>, bytes: u64, count: u64) -> Result<(bool, bool)> {
+        if parts.commit.is_poisoned() {
+            return Err(parts.commit.poisoned());
+        }
+        if self.next_offset.saturating_add(count) > OFFSET_END {
+            return Err(
+                Error::new(Status::Argument, "the offsets are used up: 2^64 - 2 is the last one").at(self.next_offset)
+            );
+        }
+        let need = bytes + SEAL_BYTES;
+        let mut rolled = (false, false);
+        if !self.fits(need, count)? {
+            rolled = if self.is_empty() {
+                self.enlarge(parts, need, count)?;
+                (false, false)
+            } else {
+                self.roll(parts, need, count)?
+            };
+        }
+        self.allocate(self.end + need)?;
+        let mut stored = self.active.stored();
+        if self.end + bytes > stored + WRITE_OUT_BYTES {
+            self.write_out(parts)?;
+            stored = self.active.stored();
+        }
+        self.room = (self.allocated - SEAL_BYTES).min(stored + WRITE_OUT_BYTES.max(bytes));
+        self.offset_room =
+            self.active.id.base_offset.saturating_add(u64::from(self.active.index_capacity()?)).min(OFFSET_END);
+        Ok(rolled)
+    }
+
+    fn write_out(&self, parts: &Parts<'_>) -> Result<()> {
+        let written = parts.commit.write_out(parts.tail, parts.control, &self.active, self.end);
+        written.map_err(|error| parts.poison_unless_full(error))
+    }
+
+    fn fits(&self, need: u64, count: u64) -> Result<bool> {
+        let used = self.next_offset - self.active.id.base_offset;
+        Ok(!self.sealed
+            && self.end + need <= self.active.store()?.bytes()
+            && used.saturating_add(count) <= u64::from(self.active.index_capacity()?))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.end == FRAMES_START && !self.sealed
+    }
+
+    fn sizes(parts: &Parts<'_>, need: u64, count: u64) -> (u64, u32) {
+        let frames = parts.limits.segment_bytes.max(need).next_multiple_of(8);
+        let records = u64::from(parts.limits.index_records).max(count);
+        (FRAMES_START + frames, u32::try_from(records).unwrap_or(u32::MAX))
+    }
+
+    /// Allocates the store's space up to `position` and somewhat ahead.
+    fn allocate(&mut self, position: u64) -> Result<()> {
+        if position <= self.allocated {
+            return Ok(());
+        }
+        let store = self.active.store()?;
+        let upto = (self.allocated + ALLOCATE_STEP).min(store.bytes()).max(position);
+        store.file().allocate(self.allocated, upto - self.allocated)?;
+        self.allocated = upto;
+        Ok(())
+    }
+
+    /// An empty segment that is too small for the first record or batch becomes larger.
+    fn enlarge(&mut self, parts: &Parts<'_>, need: u64, count: u64) -> Result<()> {
+        let (store_bytes, index_records) = Self::sizes(parts, need, count);
+        let larger = Arc::new(self.active.enlarge(store_bytes, index_records)?);
+        parts.commit.note_new_file();
+        parts.rows.replace(|segments| {
+            segments.pop();
+            segments.push(Arc::clone(&larger));
+        });
+        self.active = larger;
+        Ok(())
+    }
+
+    /// Seals the active segment and goes on in a new one.
+    fn roll(&mut self, parts: &Parts<'_>, need: u64, count: u64) -> Result<(bool, bool)> {
+        let (prepared, allocated) = self.prepare(parts, need, count)?;
+        self.write_out(parts)?;
+        self.seal(parts)?;
+        let fresh = Segment::publish(parts.dir, prepared)?;
+        parts.commit.note_new_file();
+        let fresh = Arc::new(fresh);
+        let full = std::mem::replace(&mut self.active, Arc::clone(&fresh));
+        let slot = Slot { position: full.end(), ..self.slot() };
+        full.set_limit(self.next_offset);
+        full.punch_behind(full.end(), self.next_offset - full.id.base_offset);
+        parts.rows.replace(|segments| segments.push(Arc::clone(&fresh)));
+        parts.rows.note_open();
+        let must_wait = parts.commit.add_full(full, slot);
+        self.prior_payload_bytes += self.payload_bytes;
+        self.payload_bytes = 0;
+        self.end = FRAMES_START;
+        self.allocated = allocated;
+        self.seed = fresh.store()?.header().seed;
+        self.sealed = false;
+        self.layout += 2;
+        parts.control.set_layout(self.layout, self.next_offset, fresh.id.epoch);
+        parts.control.set_stored(FRAMES_START);
+        Ok((true, must_wait))
+    }
+
+    fn prepare(&self, parts: &Parts<'_>, need: u64, count: u64) -> Result<(Prepared, u64)> {
+        let (store_bytes, index_records) = Self::sizes(parts, need, count);
+        let old = *self.active.store()?.header();
+        let header = Header {
+            base_offset: self.next_offset,
+            timestamp_floor_ns: self.last_timestamp_ns,
+            prior_payload_bytes: self.prior_payload_bytes + self.payload_bytes,
+            cause: Cause::Roll,
+            ..fresh_header(&old)?
+        };
+        let all_before_is_durable = parts.commit.durable() == self.next_offset;
+        let allocated = (FRAMES_START + need.max(ALLOCATE_STEP)).min(store_bytes);
+        let plan = Plan { header, store_bytes, allocated, index_records, all_before_is_durable };
+        Ok((Segment::prepare(parts.dir, &plan)?, allocated))
+    }
+
+    /// Writes the SEAL, for which space was kept. A seal that fails poisons.
+    fn seal(&mut self, parts: &Parts<'_>) -> Result<()> {
+        if self.sealed {
+            return Ok(());
+        }
+        let (store, base_offset) = (self.active.store()?, self.active.id.base_offset);
+        let first = store.frame(FRAMES_START, self.end, base_offset)?;
+        let seal = Seal {
+            records: self.next_offset - base_offset,
+            payload_bytes: self.payload_bytes,
+            first_timestamp_ns: first.map_or(store.header().timestamp_floor_ns, |frame| frame.head.timestamp_ns),
+            last_timestamp_ns: self.last_timestamp_ns,
+        };
+        store
+            .file()
+            .write_at(&seal.encode(store.header().seed, self.next_offset), self.end)
+            .map_err(|error| parts.commit.poison(parts.control, error))?;
+        self.end += SEAL_BYTES;
+        self.active.set_stored(self.end);
+        self.active.set_end(self.end);
+        self.sealed = true;
+        Ok(())
+    }
+}
+
+/// What recovery found of the segment that the log goes on in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Found {
+    pub end: u64,
+    pub next_offset: u64,
+    pub last_timestamp_ns: u64,
+    pub payload_bytes: u64,
+    pub prior_payload_bytes: u64,
+    pub sealed: bool,
+}
+
+/// The header of a new segment of the same log and epoch; the caller sets what differs.
+pub(crate) fn fresh_header(of: &Header) -> Result<Header> {
+    Ok(Header { seed: u32::from_le_bytes(sys::random_bytes()?), created_ns: sys::clock_coarse_ns(), ..*of })
+}
+
+/// Bytes that the frames of a batch take; `None` if they are more than a u64 can say.
+pub(crate) fn batch_bytes(payloads: &[&[u8]]) -> Option<u64> {
+    payloads.iter().try_fold(0_u64, |sum, payload| sum.checked_add(record::frame_bytes(payload.len())))
+}
