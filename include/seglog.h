@@ -239,7 +239,8 @@
 typedef struct log_cursor_t log_cursor_t;
 
 /*
- An open log. Share it between threads: every function on it may be called by any number of threads at once, but for `log_close`.
+ An open log. Share it between threads: every function on it may be called by any number of threads at once, but for
+ `log_close`.
  */
 typedef struct log_t log_t;
 
@@ -447,7 +448,8 @@ uint32_t log_version(void);
 /*
  The name of a status, such as `"LOG_E_IO"`.
 
- Threads: any. Returns: a constant string, never NULL; `"LOG_STATUS_UNKNOWN"` for a number that this version does not know.
+ Threads: any. Returns: a constant string, never NULL; `"LOG_STATUS_UNKNOWN"` for a number that this version does not
+ know.
  */
 const char *log_status_name(log_status_t status);
 
@@ -459,81 +461,78 @@ const char *log_status_name(log_status_t status);
 const char *log_status_text(log_status_t status);
 
 /*
- Opens the log in the directory `dir` for writing. A directory that is missing is made (not its parents, mode 0700; its files get 0600), and so
- is a log in a directory that has none. Files in it that are not the log's are left alone. What a killed process or a power loss left is
- recovered; `log_stat` says what was found.
+ Opens the log in the directory `dir` for writing. A directory that is missing is made (not its parents, mode 0700;
+ its files get 0600), and so is a log in a directory that has none. Files in it that are not the log's are left
+ alone. What a killed process or a power loss left is recovered; `log_stat` says what was found.
 
- `dir`: a path, of any bytes but NUL. `config`: NULL for the defaults. `out_log`: gets the handle, which `log_close` frees.
+ `dir`: a path, of any bytes but NUL. `config`: NULL for the defaults. `out_log`: gets the handle, which `log_close`
+ frees.
 
- Durability: on return the log, its name in the directory and the directory's name in its parent are durable, and so is every
- record that was recovered. Time: by the number of files and the part since the last durable mark, never by the bytes stored.
- One thread of the library is started; it blocks all signals and ends with `log_close`.
+ Durability: on return the log, its name in the directory and the directory's name in its parent are durable, and so
+ is every record that was recovered. Time: by the number of files and the part since the last durable mark, never by
+ the bytes stored. One thread of the library is started; it blocks all signals and ends with `log_close`.
 
  Threads: any; two opens of one directory exclude each other.
- Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is out of range or
- not built yet); `LOG_E_NOT_FOUND` (the parent is missing, or the path is not a directory); `LOG_E_LOCKED` (another handle, in this or
- another process, writes this log); `LOG_E_CORRUPT` (what was durable is damaged: nothing was changed); `LOG_E_FORMAT` (a newer
- format, or no log's file under a log's name); `LOG_E_IO`; `LOG_E_NO_SPACE`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is
+ out of range or not built yet); `LOG_E_NOT_FOUND` (the parent is missing, or the path is not a directory);
+ `LOG_E_LOCKED` (another handle, in this or another process, writes this log); `LOG_E_CORRUPT` (what was durable is
+ damaged: nothing was changed); `LOG_E_FORMAT` (a newer format, or no log's file under a log's name); `LOG_E_IO`;
+ `LOG_E_NO_SPACE`; `LOG_E_MEMORY`; `LOG_E_BUG`.
  */
-log_status_t log_open(const char *dir,
-                      const log_config_t *config,
-                      log_t **out_log,
-                      log_error_t *error);
+log_status_t log_open(const char *dir, const log_config_t *config, log_t **out_log, log_error_t *error);
 
 /*
- Closes a log and frees the handle, whatever it returns. NULL is fine. Cursors that are open still work and see what was there.
- No other call on the log may be running or follow.
+ Closes a log and frees the handle, whatever it returns. NULL is fine. Cursors that are open still work and see what
+ was there. No other call on the log may be running or follow.
 
- Durability: everything that was appended is synced, whatever the policy, and the place where the log ends is marked, so that the next open
- reads no record. If this fails, records that were not durable before may be lost at a power loss.
+ Durability: everything that was appended is synced, whatever the policy, and the place where the log ends is marked,
+ so that the next open reads no record. If this fails, records that were not durable before may be lost at a power
+ loss.
 
  Threads: one, when no other uses the log any more.
- Returns: `LOG_OK`; `LOG_E_IO` (the last sync failed); `LOG_E_POISONED` (an earlier write or sync had failed); `LOG_E_BUG`.
+ Returns: `LOG_OK`; `LOG_E_IO` (the last sync failed); `LOG_E_POISONED` (an earlier write or sync had failed);
+ `LOG_E_BUG`.
  */
-log_status_t log_close(log_t *log,
-                       log_error_t *error);
+log_status_t log_close(log_t *log, log_error_t *error);
 
 /*
- Deletes the log in the directory `dir`: its own files, then the directory if that is empty. Foreign files stay, and then so does the
- directory.
+ Deletes the log in the directory `dir`: its own files, then the directory if that is empty. Foreign files stay, and
+ then so does the directory.
 
  Durability: the log's names are gone for good on return. A crash in between may leave the log shorter at its end.
 
  Threads: any.
- Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` is NULL or empty); `LOG_E_NOT_FOUND` (no such directory, or no log in it);
- `LOG_E_LOCKED` (a handle writes the log); `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` is NULL or empty); `LOG_E_NOT_FOUND` (no such directory, or no log in
+ it); `LOG_E_LOCKED` (a handle writes the log); `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
  */
-log_status_t log_remove(const char *dir,
-                        log_error_t *error);
+log_status_t log_remove(const char *dir, log_error_t *error);
 
 /*
  Appends one record. An empty one is a record too.
 
- `data`: `len` bytes that no thread changes during the call; may be NULL where `len` is 0. `out_offset`: gets the record's offset;
- may be NULL.
+ `data`: `len` bytes that no thread changes during the call; may be NULL where `len` is 0. `out_offset`: gets the
+ record's offset; may be NULL.
 
- Durability: `LOG_SYNC_ALWAYS`: the record, and all before it, survive power loss when this returns `LOG_OK`. `LOG_SYNC_NEVER`: it
- survives a killed process, and power loss after the next `log_sync`, `log_close`, or when `durable_offset` has passed it.
- The record can be read by anyone as soon as it is appended, before it is durable.
+ Durability: `LOG_SYNC_ALWAYS`: the record, and all before it, survive power loss when this returns `LOG_OK`.
+ `LOG_SYNC_NEVER`: it survives a killed process, and power loss after the next `log_sync`, `log_close`, or when
+ `durable_offset` has passed it. The record can be read by anyone as soon as it is appended, before it is durable.
 
  Threads: any; appends of one thread keep their order.
- Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL; or the offsets are used up); `LOG_E_TOO_LARGE` (`len` > `record_max_bytes`); `LOG_E_NO_SPACE`
- (nothing was appended; works again once there is room); `LOG_E_IO` (a write or sync failed: if `*out_offset` was written, the record
- exists and its durability is unknown, do not append it again); `LOG_E_POISONED` (an earlier one failed; the same holds of
- `*out_offset`); `LOG_E_MEMORY`; `LOG_E_BUG`. To tell whether the record exists, set `*out_offset` to `LOG_NO_OFFSET` before the call.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL; or the offsets are used up); `LOG_E_TOO_LARGE` (`len` >
+ `record_max_bytes`); `LOG_E_NO_SPACE` (nothing was appended; works again once there is room); `LOG_E_IO` (a write or
+ sync failed: if `*out_offset` was written, the record exists and its durability is unknown, do not append it again);
+ `LOG_E_POISONED` (an earlier one failed; the same holds of `*out_offset`); `LOG_E_MEMORY`; `LOG_E_BUG`. To tell
+ whether the record exists, set `*out_offset` to `LOG_NO_OFFSET` before the call.
  */
-log_status_t log_append(log_t *log,
-                        const void *data,
-                        size_t len,
-                        uint64_t *out_offset,
-                        log_error_t *error);
+log_status_t log_append(log_t *log, const void *data, size_t len, uint64_t *out_offset, log_error_t *error);
 
 /*
- Appends `count` records as one batch, with consecutive offsets: all of them exist or none, for every reader and after every crash.
- 0 records are `LOG_OK`, and nothing is done.
+ Appends `count` records as one batch, with consecutive offsets: all of them exist or none, for every reader and
+ after every crash. 0 records are `LOG_OK`, and nothing is done.
 
- `records`: the records' bytes, as for `log_append`. `out_first`: gets the first one's offset (with `count` 0, the offset that the next
- record will get); may be NULL. Together they may take 1 GiB, 16 bytes and padding to 8 counted for each.
+ `records`: the records' bytes, as for `log_append`. `out_first`: gets the first one's offset (with `count` 0, the
+ offset that the next record will get); may be NULL. Together they may take 1 GiB, 16 bytes and padding to 8 counted
+ for each.
 
  Durability: as `log_append`, with one sync for all.
 
@@ -552,31 +551,26 @@ log_status_t log_append_batch(log_t *log,
  Durability: on `LOG_OK` all records that were appended before the call survive power loss.
 
  Threads: any.
- Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`log` is NULL); `LOG_E_IO` (the sync failed: the handle writes no more, and what was not durable may be lost
- at a power loss); `LOG_E_POISONED`; `LOG_E_BUG`.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`log` is NULL); `LOG_E_IO` (the sync failed: the handle writes no more, and
+ what was not durable may be lost at a power loss); `LOG_E_POISONED`; `LOG_E_BUG`.
  */
-log_status_t log_sync(log_t *log,
-                      log_error_t *error);
+log_status_t log_sync(log_t *log, log_error_t *error);
 
 /*
  Copies the record at `offset` into `buf`. Its checksum is verified.
 
- `buf`: `capacity` bytes; NULL with `capacity` 0 asks for the length. `out_len`: gets the record's length in bytes, also where
- the buffer is too small; may be NULL.
+ `buf`: `capacity` bytes; NULL with `capacity` 0 asks for the length. `out_len`: gets the record's length in bytes,
+ also where the buffer is too small; may be NULL.
 
  Durability: the record may not be durable yet; compare with `durable_offset` of `log_stat`.
 
  Threads: any; it takes no lock that an append holds.
- Returns: `LOG_OK`; `LOG_E_BUFFER` (`capacity` is too small; `*out_len` is written and `buf` left as it is); `LOG_E_ARGUMENT` (NULL);
- `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (not written yet); `LOG_E_CORRUPT` (the record is damaged;
- others can be read); `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+ Returns: `LOG_OK`; `LOG_E_BUFFER` (`capacity` is too small; `*out_len` is written and `buf` left as it is);
+ `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (not written yet);
+ `LOG_E_CORRUPT` (the record is damaged; others can be read); `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`;
+ `LOG_E_BUG`.
  */
-log_status_t log_read(log_t *log,
-                      uint64_t offset,
-                      void *buf,
-                      size_t capacity,
-                      size_t *out_len,
-                      log_error_t *error);
+log_status_t log_read(log_t *log, uint64_t offset, void *buf, size_t capacity, size_t *out_len, log_error_t *error);
 
 /*
  Tells how the log stands: offsets, durability, sizes, what the open found. Set `out_stat->struct_size` first.
@@ -587,43 +581,40 @@ log_status_t log_read(log_t *log,
 log_status_t log_stat(log_t *log, log_stat_t *out_stat, log_error_t *error);
 
 /*
- Opens a cursor that stands before the record at `offset`, which may be any from the log's first to its next one: there it
- waits for what will be appended.
+ Opens a cursor that stands before the record at `offset`, which may be any from the log's first to its next one:
+ there it waits for what will be appended.
 
  `out_cursor`: gets the cursor, which `log_cursor_close` frees, before or after `log_close`.
 
  Threads: any.
- Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (past the next one); `LOG_E_BUG`.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (past the next
+ one); `LOG_E_BUG`.
  */
-log_status_t log_cursor_open(log_t *log,
-                             uint64_t offset,
-                             log_cursor_t **out_cursor,
-                             log_error_t *error);
+log_status_t log_cursor_open(log_t *log, uint64_t offset, log_cursor_t **out_cursor, log_error_t *error);
 
 /*
- Gives the next record and steps over it. Its checksum is verified. Records are seen as soon as they are appended, before
- they are durable.
+ Gives the next record and steps over it. Its checksum is verified. Records are seen as soon as they are appended,
+ before they are durable.
 
  `out_record`: gets a view of the record; it lives until the next call on this cursor.
 
  Threads: one at a time.
- Returns: `LOG_OK`; `LOG_END` (there is none yet; a later call may find one); `LOG_E_ARGUMENT` (NULL); `LOG_E_CORRUPT` (the record at
- `error->offset` is damaged; the next call goes on behind it); `LOG_E_TRIMMED`; `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+ Returns: `LOG_OK`; `LOG_END` (there is none yet; a later call may find one); `LOG_E_ARGUMENT` (NULL);
+ `LOG_E_CORRUPT` (the record at `error->offset` is damaged; the next call goes on behind it); `LOG_E_TRIMMED`;
+ `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
  */
-log_status_t log_cursor_next(log_cursor_t *cursor,
-                             log_record_t *out_record,
-                             log_error_t *error);
+log_status_t log_cursor_next(log_cursor_t *cursor, log_record_t *out_record, log_error_t *error);
 
 /*
- Gives up to `capacity` next records at once and steps over them: what to use from a language where a call is dear, and for scans.
- It may give fewer though more follow; it gives at least one with `LOG_OK`.
+ Gives up to `capacity` next records at once and steps over them: what to use from a language where a call is dear,
+ and for scans. It may give fewer though more follow; it gives at least one with `LOG_OK`.
 
- `out_records`: room for `capacity` (at least 1) records; the views live until the next call on this cursor. `out_count`: gets how many
- there are.
+ `out_records`: room for `capacity` (at least 1) records; the views live until the next call on this cursor.
+ `out_count`: gets how many there are.
 
  Threads: one at a time.
- Returns: as `log_cursor_next`; with `LOG_END`, `*out_count` is 0. A damaged record ends a batch before it, and is the answer of
- the call that begins with it.
+ Returns: as `log_cursor_next`; with `LOG_END`, `*out_count` is 0. A damaged record ends a batch before it, and is
+ the answer of the call that begins with it.
  */
 log_status_t log_cursor_next_batch(log_cursor_t *cursor,
                                    log_record_t *out_records,

@@ -1,5 +1,5 @@
-//! CRC-32C (Castagnoli, RFC 3720 appendix B.4). A plain loop of the processor's instruction for short input, the `crc32c`
-//! crate for long input and for processors without it; the crate is the oracle in tests too.
+//! CRC-32C (Castagnoli, RFC 3720 appendix B.4). A plain loop of the processor's instruction for short input, the
+//! `crc32c` crate for long input and for processors without it; the crate is the oracle in tests too.
 
 /// Up to this length the plain loop beats the crate's three interleaved streams (docs/ARCHITECTURE.md, measured).
 const SHORT_BYTES: usize = 512;

@@ -1,5 +1,6 @@
-//! Group commit: who writes the tail out and syncs, who rides along, what is durable, and poison. One thread at a time leads; its
-//! sync covers all who wait. Nobody waits for the leader while holding the writer's mutex, since the leader takes it for a moment.
+//! Group commit: who writes the tail out and syncs, who rides along, what is durable, and poison. One thread at a time
+//! leads; its sync covers all who wait. Nobody waits for the leader while holding the writer's mutex, since the leader
+//! takes it for a moment.
 
 use crate::control::Control;
 use crate::error::{Error, Result, Status};
@@ -76,7 +77,8 @@ impl Drop for Office<'_> {
 }
 
 impl Commit {
-    /// The state of a log whose records below `durable` survive power loss, the active segment being synced up to `synced`.
+    /// The state of a log whose records below `durable` survive power loss, the active segment being synced up to
+    /// `synced`.
     pub(crate) fn new(durable: u64, base_offset: u64, synced: u64) -> Self {
         let leader = Leader { base_offset, synced, slot_position: synced, slot_time: Instant::now() };
         Self {
@@ -148,12 +150,13 @@ impl Commit {
         lock(&self.state).full.last().map(|full| full.slot.next_offset)
     }
 
-    /// Writes the frames of the active segment up to `end` from the ring to its store. What a failure means is the caller's to say.
+    /// Writes the frames of the active segment up to `end` from the ring to its store. What a failure means is the
+    /// caller's to say.
     pub(crate) fn write_out(&self, tail: &Tail, control: &Control, segment: &Segment, end: u64) -> Result<()> {
         let _writing = lock(&self.writing_out);
         let stored = segment.stored();
         if stored < end {
-            tail.write_out(segment.store()?.file(), stored, end)?;
+            tail.write_out(segment.store()?.file()?, stored, end)?;
             segment.set_stored(end);
             control.set_stored(end);
         }
@@ -243,8 +246,8 @@ impl Commit {
         Ok(())
     }
 
-    /// A write or sync behind an append that has been published failed: it is an I/O error even where the disk is full, since the
-    /// call must not be made again.
+    /// A write or sync behind an append that has been published failed: it is an I/O error even where the disk is full,
+    /// since the call must not be made again.
     fn fail(&self, control: &Control, error: &Error) -> Error {
         let (message, os_error) = (error.to_string(), error.detail().os_error);
         self.poison(control, Error::new(Status::Io, message).with_os_error(os_error))
@@ -252,7 +255,7 @@ impl Commit {
 
     fn sync_file(&self, control: &Control, segment: &Segment) -> Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        let synced = segment.store().and_then(|store| store.file().sync());
+        let synced = segment.store().and_then(|store| store.file()?.sync());
         synced.map_err(|error| self.fail(control, &error))
     }
 

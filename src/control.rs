@@ -1,5 +1,5 @@
-//! The file LIVE: the writer's lock, and the control page in which the writer tells other processes where the log stands.
-//! The truth of this process is in its own memory; the page is a copy that nobody here reads back.
+//! The file LIVE: the writer's lock, and the control page in which the writer tells other processes where the log
+//! stands. The truth of this process is in its own memory; the page is a copy that nobody here reads back.
 
 use crate::error::{Error, Result, Status};
 use crate::sys::{self, Dir, File, WordMap};
@@ -79,8 +79,8 @@ fn identity(file: &File, log_id: &[u8; 16], ring_bytes: u64) -> Result<[u8; IDEN
     Ok(bytes)
 }
 
-/// The durable offset of the writer before, if it was poisoned: from there on the page cache may show what the disk does
-/// not hold. Believed only from a page of this boot, this log and this very file.
+/// The durable offset of the writer before, if it was poisoned: from there on the page cache may show what the disk
+/// does not hold. Believed only from a page of this boot, this log and this very file.
 pub(crate) fn poisoned_from(file: &File, log_id: &[u8; 16], ring_bytes: u64) -> Result<Option<u64>> {
     let mut page = [0; PAGE_BYTES];
     if file.read_at(&mut page, 0)? < PAGE_BYTES || page[..IDENTITY_BYTES] != identity(file, log_id, ring_bytes)? {

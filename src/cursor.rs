@@ -1,5 +1,5 @@
-//! A cursor: a place in a log that keeps alive what it reads from. Views are zero-copy where the record is in a store; what is in the
-//! ring still is copied out in runs, so that a view never changes under the caller.
+//! A cursor: a place in a log that keeps alive what it reads from. Views are zero-copy where the record is in a store;
+//! what is in the ring still is copied out in runs, so that a view never changes under the caller.
 
 use crate::error::{Result, Status};
 use crate::log::{Inner, Log};
@@ -84,8 +84,9 @@ impl Cursor {
         }
     }
 
-    /// Steps over up to `capacity` records and hands each to `take`; returns how many. All of them live until the next call.
-    /// There may be more behind them. A damaged record ends the batch before it, or is the error if it comes first.
+    /// Steps over up to `capacity` records and hands each to `take`; returns how many. All of them live until the next
+    /// call. There may be more behind them. A damaged record ends the batch before it, or is the error if it comes
+    /// first.
     pub fn next_batch<'a>(&'a mut self, capacity: usize, mut take: impl FnMut(Record<'a>)) -> Result<usize> {
         let mut stood = Vec::new();
         let start = self.offset;

@@ -1,5 +1,5 @@
-//! An index: for each record of a segment its position in the store. Dense and mapped, written full when it is made. It is
-//! disposable and trusted by nobody: an entry is a hint that the frame proves, or not.
+//! An index: for each record of a segment its position in the store. Dense and mapped, written full when it is made. It
+//! is disposable and trusted by nobody: an entry is a hint that the frame proves, or not.
 
 use crate::checksum::crc32c;
 use crate::error::{Error, Result, Status};

@@ -1,6 +1,7 @@
-//! libseglog: a durable, ordered, segmented, append-only log in a directory. A log is a row of segments; a segment is a store and its
-//! index; a store is a row of frames. The C ABI is in `ffi` (the header `include/seglog.h` is its manual); the Rust API is [`Log`],
-//! [`Cursor`], [`Config`] and [`Error`]. docs/ARCHITECTURE.md is the map, docs/FORMAT.md the files, docs/GUARANTEES.md the promises.
+//! libseglog: a durable, ordered, segmented, append-only log in a directory. A log is a row of segments; a segment is a
+//! store and its index; a store is a row of frames. The C ABI is in `ffi` (the header `include/seglog.h` is its
+//! manual); the Rust API is [`Log`], [`Cursor`], [`Config`] and [`Error`]. docs/ARCHITECTURE.md is the map,
+//! docs/FORMAT.md the files, docs/GUARANTEES.md the promises.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("libseglog is built for Linux: it rests on its page cache, flock, fallocate and directory syncs");

@@ -1,5 +1,5 @@
-//! The log: the handle that threads share. It puts the parts together: append under the writer's mutex, commit outside of it, reads
-//! beside both. What each part does stands in the part.
+//! The log: the handle that threads share. It puts the parts together: append under the writer's mutex, commit outside
+//! of it, reads beside both. What each part does stands in the part.
 
 use crate::checksum::crc32c;
 use crate::commit::{Commit, Mark};
@@ -17,7 +17,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A log, open for writing. Shared between threads by reference; it closes when dropped, but [`Log::close`] says if that failed.
+/// A log, open for writing. Shared between threads by reference; it closes when dropped, but [`Log::close`] says if
+/// that failed.
 pub struct Log {
     inner: Arc<Inner>,
     keeper: Option<Keeper>,
@@ -90,7 +91,8 @@ impl Log {
         let recovered = recovery::recover(&dir, &limits, &lock)?;
         let (header, found) = (recovered.header, recovered.found);
         let control = Control::create(lock.file(), &header.log_id, RING_AT, RING_BYTES)?;
-        // A mapping keeps its open file, and with it the lock, until the last cursor goes: so it has an open file of its own.
+        // A mapping keeps its open file, and with it the lock, until the last cursor goes: so it has an open file of
+        // its own.
         let tail = Tail::map(&dir.open_write(LIVE)?)?;
         let mut segments = recovered.segments;
         let Some(active) = segments.pop() else { return Err(Error::new(Status::Bug, "recovery found no segment")) };

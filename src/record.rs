@@ -1,5 +1,5 @@
-//! The bytes of a frame, of a store's header and of a durable slot (docs/FORMAT.md). Pure functions on slices: they know no
-//! file and no ring, and nothing else in the crate knows these bytes.
+//! The bytes of a frame, of a store's header and of a durable slot (docs/FORMAT.md). Pure functions on slices: they
+//! know no file and no ring, and nothing else in the crate knows these bytes.
 
 use crate::checksum::crc32c;
 

@@ -1,5 +1,6 @@
-//! From a directory's files to a row of segments (docs/FORMAT.md, "How the row is read"): which live, where the doubt begins, what
-//! stands behind the durable mark, what the ring still holds, torn tail or corruption. It changes nothing before it knows.
+//! From a directory's files to a row of segments (docs/FORMAT.md, "How the row is read"): which live, where the doubt
+//! begins, what stands behind the durable mark, what the ring still holds, torn tail or corruption. It changes nothing
+//! before it knows.
 
 use crate::checksum::crc32c;
 use crate::config::Limits;
@@ -334,8 +335,12 @@ fn next_epoch(live: &[Id]) -> Result<u32> {
 
 fn gap(page: &FirstPage, end: u64, next: u64) -> Error {
     let path = page.file.path();
-    Error::new(Status::Corrupt, format!("records {end} to {} are missing: '{path}' ends before them and the next segment begins behind them; restore the files from a copy", next - 1))
-        .at(end)
+    let last = next - 1;
+    let text = format!(
+        "records {end} to {last} are missing: '{path}' ends before them, and the next segment begins behind them; \
+         restore the files from a copy"
+    );
+    Error::new(Status::Corrupt, text).at(end)
 }
 
 /// Where the scan of a segment begins.
@@ -344,11 +349,11 @@ fn start_of(page: &FirstPage) -> Result<Place> {
     if slot.position > page.bytes {
         let path = page.file.path();
         let (bytes, position) = (page.bytes, slot.position);
-        return Err(Error::new(
-            Status::Corrupt,
-            format!("'{path}' ends at byte {bytes}, but was durable up to byte {position}; nothing was changed, restore the file from a copy"),
-        )
-        .at(slot.next_offset));
+        let text = format!(
+            "'{path}' ends at byte {bytes}, but was durable up to byte {position}; nothing was changed, \
+             restore the file from a copy"
+        );
+        return Err(Error::new(Status::Corrupt, text).at(slot.next_offset));
     }
     Ok(Place::behind(&slot))
 }
@@ -441,8 +446,8 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
     for_each_frame(old, |head, payload| {
         let crc = crc32c(0, payload);
         let new = record::encode_head(head.kind, header.seed, offset, head.timestamp_ns, payload.len(), crc);
-        store.file().write_at(&new, at)?;
-        store.file().write_at(payload, at + FRAME_HEADER)?;
+        store.file()?.write_at(&new, at)?;
+        store.file()?.write_at(payload, at + FRAME_HEADER)?;
         entries.push(u32::try_from(at / 8).unwrap_or(0));
         at += head.frame_bytes();
         offset += 1;
@@ -452,9 +457,9 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
     place.payload_bytes = payload_bytes;
     place.sealed = false;
     let durable = Slot { count: 1, ..slot(&place) };
-    store.file().sync()?;
+    store.file()?.sync()?;
     store.write_slot(&durable)?;
-    store.file().sync()?;
+    store.file()?.sync()?;
     let id = Id { base_offset: header.base_offset, epoch: header.epoch };
     dir.rename(NEXT_STORE, dir, &id.store_name())?;
     dir.sync()?;
@@ -480,8 +485,8 @@ fn for_each_frame(old: &Doubted<'_>, mut each: impl FnMut(&record::Head, &[u8]) 
     Ok(())
 }
 
-/// Takes what is dead out of the directory: into `lost/` where recovery ended it, else for good. Nothing depends on it, so
-/// what fails is left for the next open.
+/// Takes what is dead out of the directory: into `lost/` where recovery ended it, else for good. Nothing depends on it,
+/// so what fails is left for the next open.
 fn bury(dir: &Dir, files: &Files, recovered: &Recovered) {
     for name in &files.litter {
         let _ = dir.unlink(name);
@@ -508,8 +513,8 @@ fn bury(dir: &Dir, files: &Files, recovered: &Recovered) {
     }
 }
 
-/// Deletes a log's own files from a directory, newest segments first, so that what is left after a crash is a shorter log.
-/// `false` if there was no log.
+/// Deletes a log's own files from a directory, newest segments first, so that what is left after a crash is a shorter
+/// log. `false` if there was no log.
 pub(crate) fn remove_files(dir: &Dir) -> Result<bool> {
     let files = Files::list(dir)?;
     if files.live.is_empty() {

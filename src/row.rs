@@ -1,5 +1,6 @@
-//! The row of segments as readers see it, and where readers stand. A reader keeps the row that it saw last and looks at one
-//! counter to learn that there is a newer one, so that reading takes no lock that a writer could hold, and no shared count.
+//! The row of segments as readers see it, and where readers stand. A reader keeps the row that it saw last and looks at
+//! one counter to learn that there is a newer one, so that reading takes no lock that a writer could hold, and no
+//! shared count.
 
 use crate::error::Result;
 use crate::record::{self, FRAME_HEADER, Frame};
@@ -131,7 +132,8 @@ impl Reader {
     }
 }
 
-/// Copies the frame at `position` out of the ring. `None` if it is no longer there (then it is in the store), or was never there.
+/// Copies the frame at `position` out of the ring. `None` if it is no longer there (then it is in the store), or was
+/// never there.
 fn copy_frame<'a>(
     segment: &Segment,
     tail: &Tail,
@@ -154,7 +156,8 @@ fn copy_frame<'a>(
     Ok(record::decode_frame(copy, segment.store()?.header().seed, offset))
 }
 
-/// Copies `bytes` bytes from `position` on out of the ring. `false` if they are not all there any more: they are in the store.
+/// Copies `bytes` bytes from `position` on out of the ring. `false` if they are not all there any more: they are in the
+/// store.
 pub(crate) fn copy_run(segment: &Segment, tail: &Tail, position: u64, bytes: u64, copy: &mut Vec<u8>) -> Result<bool> {
     let len = usize::try_from(bytes).unwrap_or(usize::MAX);
     copy.clear();

@@ -1,14 +1,16 @@
-//! A segment: a store, its index, a base offset. It finds a record by its offset, proves it, and mends or replaces its index where
-//! that leads astray. It knows nothing of its neighbours but the offset at which it ends.
+//! A segment: a store, its index, a base offset. It finds a record by its offset, proves it, and mends or replaces its
+//! index where that leads astray. It knows nothing of its neighbours but the offset at which it ends.
 
 use crate::error::{Error, Result, Status};
 use crate::index::{Index, Owner};
 use crate::record::{FRAMES_START, Frame, Header, Kind, Slot};
 use crate::store::{self, FirstPage, Scan, Store};
-use crate::sys::Dir;
+use crate::sys::{Dir, File};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+/// No record's offset reaches this: 2^64 - 2^31, so that an offset in a segment never overflows.
+pub(crate) const OFFSET_END: u64 = u64::MAX - (1 << 31) + 1;
 /// The name under which the next store is made.
 pub(crate) const NEXT_STORE: &str = "next-store.tmp";
 
@@ -39,7 +41,7 @@ impl Id {
         let (base, epoch) = (stem.get(..20)?, stem.get(21..)?);
         let id = Self { base_offset: base.parse().ok()?, epoch: u32::from_str_radix(epoch, 16).ok()? };
         let written = if is_store { id.store_name() } else { id.index_name() };
-        (written == name).then_some((id, is_store))
+        (written == name && id.base_offset <= OFFSET_END).then_some((id, is_store))
     }
 }
 
@@ -156,12 +158,21 @@ impl Segment {
         Ok(Prepared { store, slots: u64::from(slot.is_some()), index_records: plan.index_records })
     }
 
-    /// Gives a prepared segment its place in the directory. The directory is to be synced before anything in the segment counts as durable.
+    /// Gives a prepared segment its place in the directory. The directory is to be synced before anything in the
+    /// segment counts as durable.
     pub(crate) fn publish(dir: &Arc<Dir>, prepared: Prepared) -> Result<Self> {
         let header = *prepared.store.header();
         let id = Id { base_offset: header.base_offset, epoch: header.epoch };
-        let index = Index::create(dir, &id.index_name(), owner(&header), prepared.index_records, &[])?;
-        dir.rename(NEXT_STORE, dir, &id.store_name())?;
+        let name_it = || {
+            let index = Index::create(dir, &id.index_name(), owner(&header), prepared.index_records, &[])?;
+            dir.rename(NEXT_STORE, dir, &id.store_name())?;
+            Ok(index)
+        };
+        let index = name_it().inspect_err(|_| {
+            // Its space is given back at once; what cannot be unlinked now is unlinked by the next try or the next
+            // open.
+            let _ = dir.unlink(NEXT_STORE);
+        })?;
         let files = Files { store: prepared.store, index, rebuilt: OnceLock::new() };
         let segment = Self::build(dir, id, header.log_id, Some(files), FRAMES_START, u64::MAX);
         segment.slots.store(prepared.slots, Ordering::Relaxed);
@@ -213,7 +224,7 @@ impl Segment {
         let owner = owner(&page.header);
         let index = Index::open(&self.dir, &self.id.index_name(), owner).ok().flatten();
         let index = index.unwrap_or_else(|| Index::in_memory(Vec::new()));
-        Ok(Files { store: Store::from_first_page(page), index, rebuilt: OnceLock::new() })
+        Ok(Files { store: Store::mapped(page)?, index, rebuilt: OnceLock::new() })
     }
 
     /// Whether its files are open.
@@ -308,7 +319,9 @@ impl Segment {
         const PAGE: u64 = 4096;
         if let Ok(files) = self.files() {
             let start = end.next_multiple_of(PAGE);
-            files.store.file().punch(start, files.store.bytes().saturating_sub(start));
+            if let Ok(file) = files.store.file() {
+                file.punch(start, files.store.bytes().saturating_sub(start));
+            }
             let start = Index::used_bytes(records).next_multiple_of(PAGE);
             let bytes = Index::used_bytes(u64::from(files.index.capacity()));
             if let (true, Ok(file)) = (bytes > start, self.dir.open_write(&self.id.index_name())) {
@@ -361,7 +374,8 @@ impl Segment {
         let mut walked = self.walked.lock().unwrap_or_else(PoisonError::into_inner);
         if n >= *walked {
             let index = files.rebuilt.get().unwrap_or(&files.index);
-            let (entries, whole) = walk(&files.store, self.id.base_offset, self.limit(), self.stored(), index)?;
+            let file = self.dir.open_read(&self.id.store_name())?;
+            let (entries, whole) = walk(&file, &files.store, self.limit(), self.stored(), index)?;
             *walked = if self.limit() == u64::MAX { entries.len() as u64 } else { u64::MAX };
             if files.index.writable() {
                 for (n, entry) in (0..).zip(&entries) {
@@ -393,7 +407,10 @@ impl Segment {
         let place = if position == 0 { String::new() } else { format!(" at byte {position}") };
         Error::new(
             Status::Corrupt,
-            format!("record {offset} in '{path}'{place} is damaged: its checksum does not match; the records beside it can be read"),
+            format!(
+                "record {offset} in '{path}'{place} is damaged: its checksum does not match; \
+                 the records beside it can be read"
+            ),
         )
         .at(offset)
     }
@@ -413,11 +430,12 @@ impl Budget {
     }
 }
 
-/// Positions / 8 of the records from `base` to `limit` that stand below `end`, and whether each was proved. Damaged ones have the
-/// place where they should stand, or 0. Behind a damaged frame the next good one is taken from the old index where that helps,
-/// else looked for at each eighth byte; it counts only if the one behind it is good as well.
-fn walk(store: &Store, base: u64, limit: u64, end: u64, hints: &Index) -> Result<(Vec<u32>, bool)> {
-    let mut scan = store.walk();
+/// Positions / 8 of the records from `base` to `limit` that stand below `end`, and whether each was proved. Damaged
+/// ones have the place where they should stand, or 0. Behind a damaged frame the next good one is taken from the old
+/// index where that helps, else looked for at each eighth byte; it counts only if the one behind it is good as well.
+fn walk(file: &File, store: &Store, limit: u64, end: u64, hints: &Index) -> Result<(Vec<u32>, bool)> {
+    let (seed, base) = (store.header().seed, store.header().base_offset);
+    let mut scan = Scan::new(file, seed, store.bytes());
     let end = end.min(store.bytes());
     let mut budget = Budget((1 << 24) + 4 * end);
     let mut entries = Vec::new();
@@ -429,7 +447,7 @@ fn walk(store: &Store, base: u64, limit: u64, end: u64, hints: &Index) -> Result
             None => {
                 whole = false;
                 let place = Place { position, offset, end, limit, base };
-                match resync(&mut scan, &place, hints, &mut budget, store.header().seed)? {
+                match resync(&mut scan, &place, hints, &mut budget, seed)? {
                     Some(found) => found,
                     None => break,
                 }
@@ -464,7 +482,7 @@ fn resync(
     seed: u32,
 ) -> Result<Option<(u64, u64)>> {
     const HINTS: u64 = 4096;
-    for offset in place.offset + 1..place.limit.min(place.offset + HINTS) {
+    for offset in place.offset + 1..place.limit.min(place.offset.saturating_add(HINTS)) {
         let position = hints.position(offset - place.base);
         if position > place.position && position < place.end && scan.frame(position, offset)?.is_some() {
             return Ok(Some((position, offset)));
@@ -503,7 +521,7 @@ mod tests {
         assert_eq!(id.store_name(), "00000000000000000042-000000ab.store");
         assert_eq!(Id::parse(&id.store_name()), Some((id, true)));
         assert_eq!(Id::parse(&id.index_name()), Some((id, false)));
-        let last = Id { base_offset: u64::MAX, epoch: u32::MAX };
+        let last = Id { base_offset: OFFSET_END, epoch: u32::MAX };
         assert_eq!(Id::parse(&last.store_name()), Some((last, true)));
     }
 
@@ -516,6 +534,7 @@ mod tests {
             "00000000000000000042-000000AB.store",
             "+0000000000000000042-000000ab.store",
             "99999999999999999999-00000000.store",
+            "18446744073709551615-00000000.store",
             "00000000000000000042_000000ab.store",
             "00000000000000000042-000000ab.store.bak",
             "000000000000000000é-000000ab.store",

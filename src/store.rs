@@ -1,5 +1,6 @@
-//! A store: frames in a file, behind a header. It is written by pwrite only, and read through a read-only mapping, or by
-//! pread when it is walked from end to end. It knows frames and positions, and nothing of offsets' places in the log.
+//! A store: frames in a file, behind a header. It is written by pwrite only, and read through a read-only mapping, or
+//! by pread when it is walked from end to end. It knows frames and positions, and nothing of offsets' places in the
+//! log.
 
 use crate::checksum::crc32c;
 use crate::error::{Error, Result, Status};
@@ -9,7 +10,8 @@ use std::sync::OnceLock;
 
 /// An open store.
 pub(crate) struct Store {
-    file: File,
+    /// Open while it is written; a sealed store has its mapping only.
+    file: Option<File>,
     header: Header,
     map: OnceLock<ReadMap>,
     /// Bytes of the file when it was opened or made: so many can be mapped.
@@ -56,12 +58,15 @@ pub(crate) fn read_first_page(file: File, base_offset: u64, epoch: u32) -> Resul
     }
     let slot = Slot::decode_page(page, &header);
     let bytes = file.stat()?.bytes;
+    if bytes < FRAMES_START {
+        return Err(corrupt("it was cut short"));
+    }
     Ok(FirstPage { file, header, slot, bytes })
 }
 
 impl Store {
-    /// Writes a new store under a temporary name, with its header and size, and syncs it. It has no name in the log yet.
-    /// The first `allocated` bytes have their place on the disk.
+    /// Writes a new store under a temporary name, with its header and size, and syncs it. It has no name in the log
+    /// yet. The first `allocated` bytes have their place on the disk.
     pub(crate) fn create(
         dir: &Dir,
         name: &str,
@@ -82,17 +87,24 @@ impl Store {
             let _ = dir.unlink(name);
             return Err(error);
         }
-        Ok(Self { file, header, map: OnceLock::new(), bytes })
+        Ok(Self { file: Some(file), header, map: OnceLock::new(), bytes })
     }
 
     /// The store behind a first page that was read.
     pub(crate) fn from_first_page(page: FirstPage) -> Self {
-        Self { file: page.file, header: page.header, map: OnceLock::new(), bytes: page.bytes }
+        Self { file: Some(page.file), header: page.header, map: OnceLock::new(), bytes: page.bytes }
+    }
+
+    /// The same for reading only: mapped at once, so that no file stays open.
+    pub(crate) fn mapped(page: FirstPage) -> Result<Self> {
+        let store = Self::from_first_page(page);
+        store.map()?;
+        Ok(Self { file: None, ..store })
     }
 
     /// The file, for writing.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    pub(crate) fn file(&self) -> Result<&File> {
+        self.file.as_ref().ok_or_else(|| Error::new(Status::Bug, "a sealed store was to be written"))
     }
 
     /// Its header.
@@ -110,10 +122,7 @@ impl Store {
         if let Some(map) = self.map.get() {
             return Ok(map.bytes());
         }
-        let len = usize::try_from(self.bytes).map_err(|_| {
-            Error::new(Status::Memory, format!("'{}' does not fit the address space", self.file.path()))
-        })?;
-        let made = ReadMap::new(&self.file, len)?;
+        let made = ReadMap::new(self.file()?, self.bytes as usize)?;
         Ok(self.map.get_or_init(|| made).bytes())
     }
 
@@ -128,15 +137,9 @@ impl Store {
         Ok(record::decode_frame(&map[position as usize..end as usize], self.header.seed, offset))
     }
 
-    /// As `frame`, without the checksum.
-    #[inline]
-    pub(crate) fn walk(&self) -> Scan<'_> {
-        Scan::new(&self.file, self.header.seed, self.bytes)
-    }
-
     /// Writes a durable slot. It reaches the disk with a later sync.
     pub(crate) fn write_slot(&self, slot: &Slot) -> Result<()> {
-        self.file.write_at(&slot.encode(self.header.seed), slot.place())
+        self.file()?.write_at(&slot.encode(self.header.seed), slot.place())
     }
 }
 

@@ -1,5 +1,6 @@
-//! The tail: the last megabyte of the log, a ring in the file LIVE. An append copies its frame in; runs of frames go out to
-//! the store by one pwrite; readers copy out and then ask whether they were too late. It knows frames' places, not their owners.
+//! The tail: the last megabyte of the log, a ring in the file LIVE. An append copies its frame in; runs of frames go
+//! out to the store by one pwrite; readers copy out and then ask whether they were too late. It knows frames' places,
+//! not their owners.
 
 use crate::error::{Error, Result, Status};
 use crate::record::{self, Frame};

@@ -8,7 +8,7 @@ use crate::control::Control;
 use crate::error::{Error, Result, Status};
 use crate::record::{self, Cause, FRAME_HEADER, FRAMES_START, Header, Kind, SEAL_BYTES, Seal, Slot};
 use crate::row::Rows;
-use crate::segment::{Plan, Prepared, Segment};
+use crate::segment::{OFFSET_END, Plan, Prepared, Segment};
 use crate::sys::{self, Dir};
 use crate::tail::{RING_BYTES, THROUGH_RING_BYTES, Tail};
 use std::sync::Arc;
@@ -20,8 +20,6 @@ const ALLOCATE_STEP: u64 = 4 << 20;
 const WRITE_OUT_BYTES: u64 = RING_BYTES / 2;
 /// Frames of a batch that goes to the store directly are gathered to writes of about this size.
 const GATHER_BYTES: usize = 256 << 10;
-/// No offset reaches this: 2^64 - 1 stands for "none".
-const OFFSET_END: u64 = u64::MAX - 1;
 
 /// What the writer needs of the log's other parts.
 pub(crate) struct Parts<'a> {
@@ -219,14 +217,14 @@ impl Writer {
             let head = record::encode_head(kind, seed, self.next_offset, timestamp_ns, payload.len(), crc);
             let padding = record::frame_bytes(payload.len()) as usize - FRAME_HEADER as usize - payload.len();
             if gathered.len() + head.len() + payload.len() + padding > GATHER_BYTES {
-                store.file().write_at(&gathered, at)?;
+                store.file()?.write_at(&gathered, at)?;
                 at += gathered.len() as u64;
                 gathered.clear();
             }
             gathered.extend_from_slice(&head);
             if payload.len() > GATHER_BYTES - 64 {
-                store.file().write_at(&gathered, at)?;
-                store.file().write_at(payload, at + gathered.len() as u64)?;
+                store.file()?.write_at(&gathered, at)?;
+                store.file()?.write_at(payload, at + gathered.len() as u64)?;
                 at += (gathered.len() + payload.len()) as u64;
                 gathered.clear();
             } else {
@@ -235,7 +233,7 @@ impl Writer {
             gathered.extend_from_slice(&[0; 8][..padding]);
             self.count_in(timestamp_ns, payload.len());
         }
-        store.file().write_at(&gathered, at)
+        store.file()?.write_at(&gathered, at)
     }
 
     /// Makes room for frames of `bytes` bytes and `count` records: in the segment (else it rolls), on the disk, in the
@@ -247,9 +245,11 @@ impl Writer {
             return Err(parts.commit.poisoned());
         }
         if self.next_offset.saturating_add(count) > OFFSET_END {
-            return Err(
-                Error::new(Status::Argument, "the offsets are used up: 2^64 - 2 is the last one").at(self.next_offset)
-            );
+            return Err(Error::new(
+                Status::Argument,
+                "the offsets are used up: the next one would be past 2^64 - 2^31",
+            )
+            .at(self.next_offset));
         }
         let need = bytes + SEAL_BYTES;
         let mut rolled = (false, false);
@@ -302,7 +302,7 @@ impl Writer {
         }
         let store = self.active.store()?;
         let upto = (self.allocated + ALLOCATE_STEP).min(store.bytes()).max(position);
-        store.file().allocate(self.allocated, upto - self.allocated)?;
+        store.file()?.allocate(self.allocated, upto - self.allocated)?;
         self.allocated = upto;
         Ok(())
     }
@@ -324,7 +324,11 @@ impl Writer {
     fn roll(&mut self, parts: &Parts<'_>, need: u64, count: u64) -> Result<(bool, bool)> {
         let (prepared, allocated) = self.prepare(parts, need, count)?;
         self.write_out(parts)?;
-        self.seal(parts)?;
+        if !self.sealed {
+            // Space for the SEAL was kept, but in a file that was cut and recovered.
+            self.allocate(self.end + SEAL_BYTES)?;
+            self.seal(parts)?;
+        }
         let fresh = Segment::publish(parts.dir, prepared)?;
         parts.commit.note_new_file();
         let fresh = Arc::new(fresh);
@@ -365,9 +369,6 @@ impl Writer {
 
     /// Writes the SEAL, for which space was kept. A seal that fails poisons.
     fn seal(&mut self, parts: &Parts<'_>) -> Result<()> {
-        if self.sealed {
-            return Ok(());
-        }
         let (store, base_offset) = (self.active.store()?, self.active.id.base_offset);
         let first = store.frame(FRAMES_START, self.end, base_offset)?;
         let seal = Seal {
@@ -377,13 +378,15 @@ impl Writer {
             last_timestamp_ns: self.last_timestamp_ns,
         };
         store
-            .file()
+            .file()?
             .write_at(&seal.encode(store.header().seed, self.next_offset), self.end)
             .map_err(|error| parts.commit.poison(parts.control, error))?;
         self.end += SEAL_BYTES;
         self.active.set_stored(self.end);
         self.active.set_end(self.end);
         self.sealed = true;
+        // Should the next segment not come to be, nothing must be appended behind the SEAL.
+        self.room = 0;
         Ok(())
     }
 }

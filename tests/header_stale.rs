@@ -1,5 +1,5 @@
-//! The committed header is what cbindgen makes of `src/ffi/`. Where it is stale it is rewritten and the test fails, once; with `CI` set, or in
-//! a tree that cannot be written, it only compares.
+//! The committed header is what cbindgen makes of `src/ffi/`. Where it is stale it is rewritten and the test fails,
+//! once; with `CI` set, or in a tree that cannot be written, it only compares.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Where C ends: the only pointer casts of the ffi, the panic guard, the filling of `log_error_t`. The functions here take raw
-//! pointers under the contract of the header: each is NULL, or valid for what its function's comment says.
+//! Where C ends: the only pointer casts of the ffi, the panic guard, the filling of `log_error_t`. The functions here
+//! take raw pointers under the contract of the header: each is NULL, or valid for what its function's comment says.
 #![expect(
     unsafe_code,
     reason = "pointers of the C caller's; each block says which part of the header's contract it rests on"
@@ -211,8 +211,8 @@ fn struct_size(pointer: *const c_void, name: &str) -> Result<usize> {
 pub(super) fn read_sized<T: Copy>(pointer: *const T, mut zero: T, name: &str) -> Result<T> {
     let size = struct_size(pointer.cast(), name)?;
     let known = size.min(size_of::<T>());
-    // SAFETY: the caller's struct has `size` bytes, of which `known` are copied over a T that has as many; every field of
-    // these structs may have any bits.
+    // SAFETY: the caller's struct has `size` bytes, of which `known` are copied over a T that has as many; every field
+    // of these structs may have any bits.
     unsafe { std::ptr::from_mut(&mut zero).cast::<u8>().copy_from_nonoverlapping(pointer.cast(), known) };
     // SAFETY: the caller's struct has `size` bytes.
     let whole = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) };

@@ -22,13 +22,14 @@ fn view(record: &Record<'_>) -> log_record_t {
     log_record_t { offset: record.offset, timestamp_ns: record.timestamp_ns, payload }
 }
 
-/// Opens a cursor that stands before the record at `offset`, which may be any from the log's first to its next one: there it
-/// waits for what will be appended.
+/// Opens a cursor that stands before the record at `offset`, which may be any from the log's first to its next one:
+/// there it waits for what will be appended.
 ///
 /// `out_cursor`: gets the cursor, which `log_cursor_close` frees, before or after `log_close`.
 ///
 /// Threads: any.
-/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (past the next one); `LOG_E_BUG`.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (past the next
+/// one); `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_cursor_open(
@@ -49,14 +50,15 @@ pub extern "C" fn log_cursor_open(
     )
 }
 
-/// Gives the next record and steps over it. Its checksum is verified. Records are seen as soon as they are appended, before
-/// they are durable.
+/// Gives the next record and steps over it. Its checksum is verified. Records are seen as soon as they are appended,
+/// before they are durable.
 ///
 /// `out_record`: gets a view of the record; it lives until the next call on this cursor.
 ///
 /// Threads: one at a time.
-/// Returns: `LOG_OK`; `LOG_END` (there is none yet; a later call may find one); `LOG_E_ARGUMENT` (NULL); `LOG_E_CORRUPT` (the record at
-/// `error->offset` is damaged; the next call goes on behind it); `LOG_E_TRIMMED`; `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+/// Returns: `LOG_OK`; `LOG_END` (there is none yet; a later call may find one); `LOG_E_ARGUMENT` (NULL);
+/// `LOG_E_CORRUPT` (the record at `error->offset` is damaged; the next call goes on behind it); `LOG_E_TRIMMED`;
+/// `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_cursor_next(
@@ -72,15 +74,15 @@ pub extern "C" fn log_cursor_next(
     })
 }
 
-/// Gives up to `capacity` next records at once and steps over them: what to use from a language where a call is dear, and for scans.
-/// It may give fewer though more follow; it gives at least one with `LOG_OK`.
+/// Gives up to `capacity` next records at once and steps over them: what to use from a language where a call is dear,
+/// and for scans. It may give fewer though more follow; it gives at least one with `LOG_OK`.
 ///
-/// `out_records`: room for `capacity` (at least 1) records; the views live until the next call on this cursor. `out_count`: gets how many
-/// there are.
+/// `out_records`: room for `capacity` (at least 1) records; the views live until the next call on this cursor.
+/// `out_count`: gets how many there are.
 ///
 /// Threads: one at a time.
-/// Returns: as `log_cursor_next`; with `LOG_END`, `*out_count` is 0. A damaged record ends a batch before it, and is the answer of
-/// the call that begins with it.
+/// Returns: as `log_cursor_next`; with `LOG_END`, `*out_count` is 0. A damaged record ends a batch before it, and is
+/// the answer of the call that begins with it.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_cursor_next_batch(

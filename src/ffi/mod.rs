@@ -1,5 +1,6 @@
-//! The C ABI: one file a noun, in the header's order. Each function is a guard, its argument checks and one call of the Rust API;
-//! a thin ffi is a correct ffi. cbindgen makes `include/seglog.h` of these files: their comments are the manual.
+//! The C ABI: one file a noun, in the header's order. Each function is a guard, its argument checks and one call of the
+//! Rust API; a thin ffi is a correct ffi. cbindgen makes `include/seglog.h` of these files: their comments are the
+//! manual.
 #![expect(non_camel_case_types, reason = "the names of the C API")]
 #![expect(unreachable_pub, reason = "exported to C by symbol, not to Rust by path")]
 

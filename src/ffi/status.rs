@@ -145,7 +145,8 @@ pub extern "C" fn log_version() -> u32 {
 
 /// The name of a status, such as `"LOG_E_IO"`.
 ///
-/// Threads: any. Returns: a constant string, never NULL; `"LOG_STATUS_UNKNOWN"` for a number that this version does not know.
+/// Threads: any. Returns: a constant string, never NULL; `"LOG_STATUS_UNKNOWN"` for a number that this version does not
+/// know.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_status_name(status: log_status_t) -> *const c_char {

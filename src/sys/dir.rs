@@ -1,5 +1,5 @@
-//! An open directory. Every file is reached through its descriptor, never followed through a symbolic link, never waited
-//! for (a FIFO), and must be a regular file.
+//! An open directory. Every file is reached through its descriptor, never followed through a symbolic link, never
+//! waited for (a FIFO), and must be a regular file.
 
 use super::fault::{self, Kind, Op};
 use super::file::{File, Stat};

@@ -1,5 +1,5 @@
-//! The fault hook: in test builds (the crate's own tests, or the feature `faults`) each system call and each store into a
-//! mapping asks it first. It can let the call pass, make it fail, make a write short, and write down what was done.
+//! The fault hook: in test builds (the crate's own tests, or the feature `faults`) each system call and each store into
+//! a mapping asks it first. It can let the call pass, make it fail, make a write short, and write down what was done.
 //! In other builds it is nothing: [`guard`] inlines to the call itself.
 
 use std::io;

@@ -172,7 +172,8 @@ impl File {
         Ok(())
     }
 
-    /// Gives a range back to the file system; it reads as zeros, and the size stays. Best effort: what fails is only space.
+    /// Gives a range back to the file system; it reads as zeros, and the size stays. Best effort: what fails is only
+    /// space.
     pub(crate) fn punch(&self, at: u64, len: u64) {
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         let real = || {

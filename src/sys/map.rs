@@ -1,5 +1,6 @@
-//! Mappings. Those that are written are seen only as atomic words, since other threads and processes read them meanwhile, and
-//! every store into one goes through [`stored`], so that tests can write it down as the write that it is.
+//! Mappings. Those that are written are seen only as atomic words, since other threads and processes read them
+//! meanwhile, and every store into one goes through [`stored`], so that tests can write it down as the write that it
+//! is.
 
 use super::fault::{self, Kind, Op};
 use super::file::File;

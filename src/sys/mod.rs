@@ -1,5 +1,5 @@
-//! Every system call and every mapping of the library, each behind its fault hook. Nothing above this module talks to the
-//! operating system, and nothing here knows what a record or a segment is.
+//! Every system call and every mapping of the library, each behind its fault hook. Nothing above this module talks to
+//! the operating system, and nothing here knows what a record or a segment is.
 #![expect(unsafe_code, reason = "system calls and mappings; each block says why it holds")]
 
 mod dir;
