@@ -74,6 +74,8 @@ fn fill(error: *mut log_error_t, status: i32, os_error: i32, offset: u64, text: 
         end -= 1;
     }
     for (to, from) in message.iter_mut().zip(text[..end].bytes()) {
+        // A path may hold any byte, but a message is one line of text.
+        let from = if from.is_ascii_control() { b'?' } else { from };
         *to = from.cast_signed() as c_char;
     }
     if !error.is_null() {
