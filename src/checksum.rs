@@ -5,9 +5,67 @@
 const SHORT_BYTES: usize = 512;
 
 /// The CRC-32C of `bytes`, going on from `crc` (0 to begin).
-#[inline]
+#[inline(always)]
 pub(crate) fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     if bytes.len() <= SHORT_BYTES { short(crc, bytes) } else { crc32c::crc32c_append(crc, bytes) }
+}
+
+/// The CRC-32C of 28 bytes given as words in memory order: what a frame's checksum covers. They stay in registers; bytes
+/// written and read back as words would stall each other.
+#[inline(always)]
+pub(crate) fn crc32c_words(words: [u64; 3], last: u32) -> u32 {
+    registers(words, last).unwrap_or_else(|| in_memory(words, last))
+}
+
+#[cold]
+fn in_memory(words: [u64; 3], last: u32) -> u32 {
+    let mut bytes = [0; 28];
+    for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *to = word.to_le_bytes();
+    }
+    bytes[24..].copy_from_slice(&last.to_le_bytes());
+    crc32c(0, &bytes)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[expect(unsafe_code, reason = "calling a function compiled for SSE4.2 needs the check that stands beside it")]
+fn registers(words: [u64; 3], last: u32) -> Option<u32> {
+    // SAFETY: called only if the processor has SSE4.2; the function has no other precondition.
+    std::arch::is_x86_feature_detected!("sse4.2").then(|| unsafe { registers_sse42(words, last) })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse4.2")]
+#[inline]
+fn registers_sse42(words: [u64; 3], last: u32) -> u32 {
+    use std::arch::x86_64::{_mm_crc32_u32, _mm_crc32_u64};
+    let state = words.iter().fold(0xFFFF_FFFF, |state, word| _mm_crc32_u64(state, *word));
+    !_mm_crc32_u32(state as u32, last)
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+#[expect(
+    unsafe_code,
+    reason = "calling a function compiled for the CRC extension needs the check that stands beside it"
+)]
+fn registers(words: [u64; 3], last: u32) -> Option<u32> {
+    // SAFETY: called only if the processor has the CRC extension; the function has no other precondition.
+    std::arch::is_aarch64_feature_detected!("crc").then(|| unsafe { registers_armv8(words, last) })
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "crc")]
+#[inline]
+fn registers_armv8(words: [u64; 3], last: u32) -> u32 {
+    use std::arch::aarch64::{__crc32cd, __crc32cw};
+    !__crc32cw(words.iter().fold(0xFFFF_FFFF, |state, word| __crc32cd(state, *word)), last)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn registers(_words: [u64; 3], _last: u32) -> Option<u32> {
+    None
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -81,6 +139,13 @@ mod tests {
         assert_eq!(crc32c(0, &[0; 32]), 0x8A91_36AA);
         assert_eq!(crc32c(0, &[0xFF; 32]), 0x62A8_AB43);
         assert_eq!(crc32c(0, b"123456789"), 0xE306_9283);
+    }
+
+    #[test]
+    fn words_in_registers_are_the_same_bytes() {
+        let words = [0x0123_4567_89AB_CDEF, u64::MAX, 0x8000_0000_0000_0001];
+        assert_eq!(crc32c_words(words, 0xDEAD_BEEF), in_memory(words, 0xDEAD_BEEF));
+        assert_eq!(in_memory([0; 3], 0), crc32c(0, &[0; 28]));
     }
 
     #[test]

@@ -41,7 +41,6 @@ pub(crate) struct Inner {
     first: AtomicU64,
     /// The next offset: a record exists when this has passed it.
     published: AtomicU64,
-    appends: AtomicU64,
     log_id: [u8; 16],
     recovered_records: u64,
     dropped_bytes: u64,
@@ -119,7 +118,6 @@ impl Log {
             lock: Mutex::new(Some(lock)),
             first: AtomicU64::new(first),
             published: AtomicU64::new(found.next_offset),
-            appends: AtomicU64::new(0),
             log_id: header.log_id,
             recovered_records: recovered.records_behind_mark,
             dropped_bytes: recovered.dropped_bytes,
@@ -240,6 +238,7 @@ impl Inner {
         }
     }
 
+    #[inline(always)]
     fn check_record(&self, payload: &[u8]) -> Result<()> {
         if payload.len() as u64 <= self.limits.record_bytes {
             return Ok(());
@@ -252,7 +251,7 @@ impl Inner {
     }
 
     /// The writer's mutex, if the handle takes writes.
-    #[inline]
+    #[inline(always)]
     fn write(&self) -> Result<MutexGuard<'_, Writer>> {
         if self.commit.is_poisoned() {
             return Err(self.commit.poisoned());
@@ -269,9 +268,8 @@ impl Inner {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).mark()
     }
 
-    #[inline]
+    #[inline(always)]
     fn after_append(&self, appended: &Appended) -> Result<()> {
-        self.appends.fetch_add(appended.next_offset - appended.first_offset, Ordering::Relaxed);
         if appended.rolled {
             self.bell.ring();
         }
@@ -338,9 +336,9 @@ impl Inner {
 
     fn stat(&self) -> Result<Stat> {
         let row = self.rows.newest();
-        let (payload_bytes, next_offset) = {
+        let (payload_bytes, next_offset, appends) = {
             let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            (writer.prior_payload_bytes + writer.payload_bytes, writer.next_offset)
+            (writer.prior_payload_bytes + writer.payload_bytes, writer.next_offset, writer.appends)
         };
         let mut disk_bytes = self.dir.stat(LIVE)?.map_or(0, |stat| stat.disk_bytes);
         for segment in &row.segments {
@@ -358,7 +356,7 @@ impl Inner {
             payload_bytes,
             recovered_records: self.recovered_records,
             dropped_bytes: self.dropped_bytes,
-            appends: self.appends.load(Ordering::Relaxed),
+            appends,
             syncs,
             syncs_shared,
             writer_pid: sys::process_id(),

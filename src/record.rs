@@ -1,7 +1,7 @@
 //! The bytes of a frame, of a store's header and of a durable slot (docs/FORMAT.md). Pure functions on slices: they
 //! know no file and no ring, and nothing else in the crate knows these bytes.
 
-use crate::checksum::crc32c;
+use crate::checksum::{crc32c, crc32c_words};
 
 /// Bytes of a frame before its payload.
 pub(crate) const FRAME_HEADER: u64 = 16;
@@ -68,13 +68,8 @@ pub(crate) struct Frame<'a> {
 
 #[inline]
 fn frame_crc(seed: u32, word: u32, offset: u64, timestamp_ns: u64, payload_crc: u32) -> u32 {
-    let mut bytes = [0_u8; 28];
-    bytes[0..4].copy_from_slice(&seed.to_le_bytes());
-    bytes[4..8].copy_from_slice(&word.to_le_bytes());
-    bytes[8..16].copy_from_slice(&offset.to_le_bytes());
-    bytes[16..24].copy_from_slice(&timestamp_ns.to_le_bytes());
-    bytes[24..28].copy_from_slice(&payload_crc.to_le_bytes());
-    crc32c(0, &bytes)
+    // In memory order: seed, word, offset, timestamp, the payload's CRC.
+    crc32c_words([u64::from(seed) | u64::from(word) << 32, offset, timestamp_ns], payload_crc)
 }
 
 /// Encodes a frame's header. `payload_crc` is the CRC-32C of the payload alone, which is at most 2^28 - 1 bytes long.

@@ -53,6 +53,8 @@ pub(crate) struct Writer {
     pub prior_payload_bytes: u64,
     /// Up to here the store's space is allocated.
     pub allocated: u64,
+    /// Records appended since the open.
+    pub appends: u64,
     /// The active segment has its SEAL: the next append needs a new one.
     pub sealed: bool,
     /// An append that ends at or below this position needs no room made.
@@ -87,6 +89,7 @@ impl Writer {
             payload_bytes: found.payload_bytes,
             prior_payload_bytes: found.prior_payload_bytes,
             allocated: found.end,
+            appends: 0,
             sealed: found.sealed,
             room: 0,
             offset_room: 0,
@@ -122,7 +125,7 @@ impl Writer {
     }
 
     /// Appends one record, whose payload's CRC-32C the caller has taken outside the mutex.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append(&mut self, parts: &Parts<'_>, payload: &[u8], payload_crc: u32) -> Result<Appended> {
         let bytes = record::frame_bytes(payload.len());
         let mut rolled = (false, false);
@@ -160,7 +163,7 @@ impl Writer {
     }
 
     /// A frame into the ring and its place into the index. Nobody sees it before `publish`.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, parts: &Parts<'_>, kind: Kind, timestamp_ns: u64, payload: &[u8], payload_crc: u32) {
         let head = record::encode_head(kind, self.seed, self.next_offset, timestamp_ns, payload.len(), payload_crc);
         parts.tail.put(self.end, head, payload);
@@ -172,6 +175,7 @@ impl Writer {
         self.active.set_position(self.next_offset, self.end);
         self.end += record::frame_bytes(payload_len);
         self.next_offset += 1;
+        self.appends += 1;
         self.last_timestamp_ns = timestamp_ns;
         self.payload_bytes += payload_len as u64;
     }
@@ -188,7 +192,7 @@ impl Writer {
     fn append_directly(&mut self, parts: &Parts<'_>, payloads: &[&[u8]], bytes: u64) -> Result<Appended> {
         let (rolled, must_wait) = self.make_room(parts, bytes, payloads.len() as u64)?;
         self.write_out(parts)?;
-        let before = (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes);
+        let before = (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends);
         match self.write_frames(payloads) {
             Ok(()) => {
                 self.active.set_stored(self.end);
@@ -197,7 +201,7 @@ impl Writer {
                 Ok(Appended { first_offset: before.1, next_offset: self.next_offset, rolled, must_wait })
             }
             Err(error) => {
-                (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes) = before;
+                (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends) = before;
                 Err(parts.poison_unless_full(error))
             }
         }

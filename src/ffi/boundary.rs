@@ -144,7 +144,7 @@ pub(super) fn write_element<T>(out: *mut T, n: usize, value: T) {
 }
 
 /// The caller's bytes, for the length of the call.
-#[inline]
+#[inline(always)]
 pub(super) fn bytes<'a>(data: *const c_void, len: usize, name: &str) -> Result<&'a [u8]> {
     if len == 0 {
         return Ok(&[]);

@@ -62,7 +62,6 @@ pub(crate) enum Verdict {
 }
 
 #[cfg(not(any(test, feature = "faults")))]
-#[expect(clippy::inline_always, reason = "it must leave nothing behind in a release build")]
 #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "the face of the hook that test builds have")]
 mod hook {
     use super::{Op, Verdict, io};
@@ -237,7 +236,6 @@ pub use hook::{Fault, Hook};
 pub(crate) use hook::{ask, inherit};
 
 /// Does `real`, unless the hook makes it fail.
-#[expect(clippy::inline_always, reason = "it must leave nothing behind in a release build")]
 #[inline(always)]
 pub(crate) fn guard<T>(op: impl FnOnce() -> Op, real: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     ask(op)?;

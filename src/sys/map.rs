@@ -15,7 +15,6 @@ fn map_failed(file: &File, error: &io::Error) -> Error {
 }
 
 /// The one way into a mapping: notes the store for the tests, then does it.
-#[expect(clippy::inline_always, reason = "in a release build nothing but the store is left of it")]
 #[inline(always)]
 fn stored(name: &str, at: usize, len: usize, store: impl FnOnce()) {
     let _ = fault::ask(|| Op::new(Kind::Store, name, at as u64, len as u64));
