@@ -9,6 +9,8 @@ use crate::segment::{Found, Segment};
 use crate::tail::THROUGH_RING_BYTES;
 use std::sync::Arc;
 
+/// A batch has at most so many records, whatever room there is.
+const BATCH_RECORDS: usize = 4096;
 /// So much of the ring is copied out at once, if there is so much.
 const RUN_BYTES: u64 = 64 << 10;
 
@@ -35,6 +37,8 @@ pub struct Cursor {
     /// Frames copied out of the ring, from `run_position` of that segment on.
     run: Vec<u8>,
     run_position: u64,
+    /// What the last batch gave.
+    stood: Vec<Stood>,
 }
 
 /// A record whose bytes lie at `at` in the segment's mapping or in the run.
@@ -48,6 +52,14 @@ struct Stood {
     frame_bytes: u64,
 }
 
+impl Stood {
+    #[inline]
+    fn view<'a>(&self, bytes: &'a [u8]) -> Record<'a> {
+        let payload = bytes.get(self.at..self.at + self.len).unwrap_or_default();
+        Record { offset: self.offset, timestamp_ns: self.timestamp_ns, payload }
+    }
+}
+
 impl Cursor {
     /// A cursor that stands before the record of `offset`: from the log's first to its next one.
     pub fn open(log: &Log, offset: u64) -> Result<Self> {
@@ -59,7 +71,7 @@ impl Cursor {
         if offset < inner.first_offset() {
             inner.check_offset(offset)?;
         }
-        Ok(Self { inner, offset, segment: None, position: 0, run: Vec::new(), run_position: 0 })
+        Ok(Self { inner, offset, segment: None, position: 0, run: Vec::new(), run_position: 0, stood: Vec::new() })
     }
 
     /// Offset of the record that the next step gives.
@@ -88,29 +100,33 @@ impl Cursor {
     /// call. There may be more behind them. A damaged record ends the batch before it, or is the error if it comes
     /// first.
     pub fn next_batch<'a>(&'a mut self, capacity: usize, mut take: impl FnMut(Record<'a>)) -> Result<usize> {
-        let mut stood = Vec::new();
+        let mut stood = std::mem::take(&mut self.stood);
+        stood.clear();
         let start = self.offset;
-        let mut like: Option<Stood> = None;
-        while stood.len() < capacity {
-            match self.find(like.as_ref()) {
+        while stood.len() < capacity.min(BATCH_RECORDS) {
+            match self.find(stood.last()) {
                 Ok(Some(found)) => {
-                    if stood.try_reserve(1).is_err() {
+                    if stood.len() == stood.capacity() && stood.try_reserve(capacity.min(BATCH_RECORDS)).is_err() {
                         break;
                     }
-                    stood.push(found);
                     self.step_over(&found);
-                    like = Some(found);
+                    stood.push(found);
                 }
                 Ok(None) => break,
                 Err(_) if self.offset > start => break,
                 Err(error) => return Err(self.step_over_damage(error)),
             }
         }
+        self.stood = stood;
         let this: &'a Self = self;
-        for found in &stood {
-            take(this.view(found)?);
+        // All of them lie in the same mapping or run: `find` saw to that.
+        if let Some(first) = this.stood.first() {
+            let bytes = this.bytes_of(first)?;
+            for found in &this.stood {
+                take(found.view(bytes));
+            }
         }
-        Ok(stood.len())
+        Ok(this.stood.len())
     }
 
     fn step_over(&mut self, stood: &Stood) {
@@ -128,12 +144,14 @@ impl Cursor {
     }
 
     fn view(&self, stood: &Stood) -> Result<Record<'_>> {
-        let bytes = match &self.segment {
-            Some(segment) if !stood.in_run => segment.store()?.map()?,
-            _ => &self.run,
-        };
-        let payload = bytes.get(stood.at..stood.at + stood.len).unwrap_or_default();
-        Ok(Record { offset: stood.offset, timestamp_ns: stood.timestamp_ns, payload })
+        Ok(stood.view(self.bytes_of(stood)?))
+    }
+
+    fn bytes_of(&self, stood: &Stood) -> Result<&[u8]> {
+        match &self.segment {
+            Some(segment) if !stood.in_run => segment.store()?.map(),
+            _ => Ok(&self.run),
+        }
     }
 
     /// Finds the record that the cursor stands before. With `like`, only where that needs neither another segment nor

@@ -141,8 +141,8 @@ impl Log {
     pub fn append(&self, payload: &[u8]) -> Result<u64> {
         let inner = &*self.inner;
         inner.check_record(payload)?;
-        let payload_crc = crc32c(0, payload);
-        let appended = inner.write()?.append(&inner.parts(), payload, payload_crc)?;
+        let (payload_crc, now_ns) = (crc32c(0, payload), sys::clock_coarse_ns());
+        let appended = inner.write()?.append(&inner.parts(), payload, payload_crc, now_ns)?;
         inner.after_append(&appended)?;
         Ok(appended.first_offset)
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The store's space is allocated in steps of this size, ahead of what is appended.
-const ALLOCATE_STEP: u64 = 4 << 20;
+const ALLOCATE_STEP: u64 = 16 << 20;
 /// When so much of the ring is full, it is written out.
 const WRITE_OUT_BYTES: u64 = RING_BYTES / 2;
 /// Frames of a batch that goes to the store directly are gathered to writes of about this size.
@@ -124,9 +124,15 @@ impl Writer {
         sys::clock_coarse_ns().max(self.last_timestamp_ns)
     }
 
-    /// Appends one record, whose payload's CRC-32C the caller has taken outside the mutex.
+    /// Appends one record. Its payload's CRC-32C and the time have been taken outside the mutex.
     #[inline(always)]
-    pub(crate) fn append(&mut self, parts: &Parts<'_>, payload: &[u8], payload_crc: u32) -> Result<Appended> {
+    pub(crate) fn append(
+        &mut self,
+        parts: &Parts<'_>,
+        payload: &[u8],
+        payload_crc: u32,
+        now_ns: u64,
+    ) -> Result<Appended> {
         let bytes = record::frame_bytes(payload.len());
         let mut rolled = (false, false);
         if self.end + bytes > self.room || self.next_offset >= self.offset_room {
@@ -136,7 +142,7 @@ impl Writer {
             rolled = self.make_room(parts, bytes, 1)?;
         }
         let first_offset = self.next_offset;
-        let timestamp_ns = self.now();
+        let timestamp_ns = now_ns.max(self.last_timestamp_ns);
         self.put(parts, Kind::Record { more: false }, timestamp_ns, payload, payload_crc);
         self.publish(parts);
         Ok(Appended { first_offset, next_offset: self.next_offset, rolled: rolled.0, must_wait: rolled.1 })
@@ -305,9 +311,13 @@ impl Writer {
             return Ok(());
         }
         let store = self.active.store()?;
-        let upto = (self.allocated + ALLOCATE_STEP).min(store.bytes()).max(position);
-        store.file()?.allocate(self.allocated, upto - self.allocated)?;
-        self.allocated = upto;
+        let ahead = (self.allocated + ALLOCATE_STEP).min(store.bytes()).max(position);
+        let allocate = |upto: u64| store.file()?.allocate(self.allocated, upto - self.allocated).map(|()| upto);
+        self.allocated = allocate(ahead).or_else(|error| match error.status() {
+            // What is left of the disk may still do for this one.
+            Status::NoSpace if position < ahead => allocate(position),
+            _ => Err(error),
+        })?;
         Ok(())
     }
 
@@ -366,7 +376,7 @@ impl Writer {
             ..fresh_header(&old)?
         };
         let all_before_is_durable = parts.commit.durable() == self.next_offset;
-        let allocated = (FRAMES_START + need.max(ALLOCATE_STEP)).min(store_bytes);
+        let allocated = FRAMES_START + need;
         let plan = Plan { header, store_bytes, allocated, index_records, all_before_is_durable };
         Ok((Segment::prepare(parts.dir, &plan)?, allocated))
     }
