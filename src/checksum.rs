@@ -10,8 +10,8 @@ pub(crate) fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     if bytes.len() <= SHORT_BYTES { short(crc, bytes) } else { crc32c::crc32c_append(crc, bytes) }
 }
 
-/// The CRC-32C of 28 bytes given as words in memory order: what a frame's checksum covers. They stay in registers; bytes
-/// written and read back as words would stall each other.
+/// The CRC-32C of 28 bytes given as words in memory order: what a frame's checksum covers. They stay in registers;
+/// bytes written and read back as words would stall each other.
 #[inline(always)]
 pub(crate) fn crc32c_words(words: [u64; 3], last: u32) -> u32 {
     registers(words, last).unwrap_or_else(|| in_memory(words, last))

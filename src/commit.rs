@@ -248,7 +248,7 @@ impl Commit {
 
     /// A write or sync behind an append that has been published failed: it is an I/O error even where the disk is full,
     /// since the call must not be made again.
-    fn fail(&self, control: &Control, error: &Error) -> Error {
+    pub(crate) fn fail(&self, control: &Control, error: &Error) -> Error {
         let (message, os_error) = (error.to_string(), error.detail().os_error);
         self.poison(control, Error::new(Status::Io, message).with_os_error(os_error))
     }

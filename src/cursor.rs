@@ -1,7 +1,7 @@
 //! A cursor: a place in a log that keeps alive what it reads from. Views are zero-copy where the record is in a store;
 //! what is in the ring still is copied out in runs, so that a view never changes under the caller.
 
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::log::{Inner, Log};
 use crate::record::{self, FRAME_HEADER, Frame, Kind};
 use crate::row::copy_run;
@@ -107,6 +107,12 @@ impl Cursor {
             match self.find(stood.last()) {
                 Ok(Some(found)) => {
                     if stood.len() == stood.capacity() && stood.try_reserve(capacity.min(BATCH_RECORDS)).is_err() {
+                        if stood.is_empty() {
+                            return Err(Error::new(
+                                Status::Memory,
+                                "out of memory for a batch of records; ask for fewer",
+                            ));
+                        }
                         break;
                     }
                     self.step_over(&found);

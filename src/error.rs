@@ -93,12 +93,14 @@ statuses! {
     Locked "LOG_E_LOCKED" 21 "Another handle, in this or another process, writes this log."
     Exists "LOG_E_EXISTS" 22 "The place for a backup is not empty."
     Io "LOG_E_IO" 30 "The operating system failed; os_error has its error number."
-    NoSpace "LOG_E_NO_SPACE" 31 "The disk is full; nothing was changed, and the same call works again once there is room."
+    NoSpace "LOG_E_NO_SPACE" 31
+        "The disk is full; nothing was changed, and the same call works again once there is room."
     Memory "LOG_E_MEMORY" 32 "Out of memory, address space, or file handles."
     Corrupt "LOG_E_CORRUPT" 40 "Bytes that were once acknowledged have changed; nothing was repaired or cut."
     Format "LOG_E_FORMAT" 41 "Not a seglog, or written by a newer format than this library reads."
     Lost "LOG_E_LOST" 42 "A repair removed this record's rotten bytes; its offset stays taken."
-    Poisoned "LOG_E_POISONED" 50 "An earlier write or sync failed: this handle writes no more; close it and open the log again."
+    Poisoned "LOG_E_POISONED" 50
+        "An earlier write or sync failed: this handle writes no more; close it and open the log again."
     Forked "LOG_E_FORKED" 51 "The handle was opened before fork(): the child must open its own."
     Bug "LOG_E_BUG" 90 "A defect of the library; the handle writes no more."
 }

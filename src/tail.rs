@@ -51,7 +51,7 @@ impl Tail {
     /// Writes the frames from `from` to `to`, at most a ring of them, to the same positions of a store.
     pub(crate) fn write_out(&self, store: &File, from: u64, to: u64) -> Result<()> {
         let len = to.saturating_sub(from).min(RING_BYTES);
-        store.write_ring_at(&self.ring, place(from), len as usize, from)
+        self.ring.write_to(store, place(from), len as usize, from)
     }
 }
 

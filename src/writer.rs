@@ -34,7 +34,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// A failed write poisons, but for a full disk: what it wrote lies behind the end and is written again.
+    /// A failed write of the tail poisons, but for a full disk: the same bytes are written to the same place again.
     fn poison_unless_full(&self, error: Error) -> Error {
         if error.status() == Status::NoSpace { error } else { self.commit.poison(self.control, error) }
     }
@@ -199,7 +199,11 @@ impl Writer {
         let (rolled, must_wait) = self.make_room(parts, bytes, payloads.len() as u64)?;
         self.write_out(parts)?;
         let before = (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends);
-        match self.write_frames(payloads) {
+        let mut gathered = Vec::new();
+        gathered.try_reserve_exact(GATHER_BYTES + 2 * FRAME_HEADER as usize).map_err(|_| {
+            Error::new(Status::Memory, "out of memory: 256 KiB are needed to write a large record or batch")
+        })?;
+        match self.write_frames(payloads, gathered) {
             Ok(()) => {
                 self.active.set_stored(self.end);
                 parts.control.set_stored(self.end);
@@ -208,30 +212,31 @@ impl Writer {
             }
             Err(error) => {
                 (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends) = before;
-                Err(parts.poison_unless_full(error))
+                // Even on a full disk: what was written lies behind the end, and frames of it could fit what comes next.
+                Err(parts.commit.fail(parts.control, &error))
             }
         }
     }
 
-    fn write_frames(&mut self, payloads: &[&[u8]]) -> Result<()> {
+    fn write_frames(&mut self, payloads: &[&[u8]], mut gathered: Vec<u8>) -> Result<()> {
         let active = Arc::clone(&self.active);
         let (store, seed, timestamp_ns) = (active.store()?, self.seed, self.now());
-        let mut gathered = Vec::new();
-        gathered.try_reserve_exact(GATHER_BYTES + 2 * FRAME_HEADER as usize).map_err(|_| {
-            Error::new(Status::Memory, "out of memory: 256 KiB are needed to write a large record or batch")
-        })?;
-        let mut at = self.end;
+        // The first frame's head goes last: until it stands, nothing of this is a frame. Else a payload that fails, and
+        // that looks like what the space held before (zeros), would be a record that was refused and came back.
+        let (start, mut first_head) = (self.end, None);
+        let mut at = start + FRAME_HEADER;
         for (n, payload) in payloads.iter().enumerate() {
             let kind = Kind::Record { more: n + 1 < payloads.len() };
             let crc = crc32c(0, payload);
             let head = record::encode_head(kind, seed, self.next_offset, timestamp_ns, payload.len(), crc);
             let padding = record::frame_bytes(payload.len()) as usize - FRAME_HEADER as usize - payload.len();
+            let head = if n == 0 { &first_head.insert(head)[..0] } else { &head[..] };
             if gathered.len() + head.len() + payload.len() + padding > GATHER_BYTES {
                 store.file()?.write_at(&gathered, at)?;
                 at += gathered.len() as u64;
                 gathered.clear();
             }
-            gathered.extend_from_slice(&head);
+            gathered.extend_from_slice(head);
             if payload.len() > GATHER_BYTES - 64 {
                 store.file()?.write_at(&gathered, at)?;
                 store.file()?.write_at(payload, at + gathered.len() as u64)?;
@@ -243,7 +248,8 @@ impl Writer {
             gathered.extend_from_slice(&[0; 8][..padding]);
             self.count_in(timestamp_ns, payload.len());
         }
-        store.file()?.write_at(&gathered, at)
+        store.file()?.write_at(&gathered, at)?;
+        store.file()?.write_at(&first_head.unwrap_or_default(), start)
     }
 
     /// Makes room for frames of `bytes` bytes and `count` records: in the segment (else it rolls), on the disk, in the

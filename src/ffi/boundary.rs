@@ -88,11 +88,6 @@ fn null(name: &str) -> Error {
     Error::new(Status::Argument, format!("{name} is NULL"))
 }
 
-/// A constant string for C.
-pub(super) fn constant(text: &'static CStr) -> *const c_char {
-    text.as_ptr()
-}
-
 /// A handle that the caller got from this library and has not closed.
 #[inline]
 pub(super) fn shared<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {

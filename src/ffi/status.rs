@@ -1,7 +1,6 @@
 //! Versions, constants, and what a status is called.
 #![expect(dead_code, reason = "constants for C, not all of which the library itself names")]
 
-use super::boundary;
 use super::types::log_status_t;
 use crate::error::{self, Status};
 use std::ffi::c_char;
@@ -150,7 +149,7 @@ pub extern "C" fn log_version() -> u32 {
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_status_name(status: log_status_t) -> *const c_char {
-    boundary::constant(error::status_name(status))
+    error::status_name(status).as_ptr()
 }
 
 /// One sentence on what a status means. What failed in a particular call stands in its `log_error_t`.
@@ -159,5 +158,5 @@ pub extern "C" fn log_status_name(status: log_status_t) -> *const c_char {
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_status_text(status: log_status_t) -> *const c_char {
-    boundary::constant(error::status_text(status))
+    error::status_text(status).as_ptr()
 }

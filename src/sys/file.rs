@@ -1,7 +1,6 @@
 //! An open file: reading and writing at a position, space, syncing, the lock.
 
 use super::fault::{self, Kind, Op, Verdict};
-use super::map::DoubleMap;
 use crate::error::{Error, Result};
 use std::fmt;
 use std::io;
@@ -102,12 +101,13 @@ impl File {
         self.write_loop(bytes.len(), at, |from, len, place| self.inner.write_at(&bytes[from..from + len], place))
     }
 
-    /// Writes `len` bytes of the ring, from `ring_at` on, at `at`.
-    pub(crate) fn write_ring_at(&self, ring: &DoubleMap, ring_at: usize, len: usize, at: u64) -> Result<()> {
-        self.write_loop(len, at, |from, len, place| ring.pwrite(self.inner.as_raw_fd(), ring_at + from, len, place))
-    }
-
-    fn write_loop(&self, len: usize, at: u64, write: impl Fn(usize, usize, u64) -> io::Result<usize>) -> Result<()> {
+    /// Writes `len` bytes at `at` by as many calls of `write` (from, length, position) as it takes.
+    pub(super) fn write_loop(
+        &self,
+        len: usize,
+        at: u64,
+        write: impl Fn(usize, usize, u64) -> io::Result<usize>,
+    ) -> Result<()> {
         let mut done = 0;
         while done < len {
             let (place, rest) = (at.saturating_add(done as u64), len - done);

@@ -188,8 +188,14 @@ impl DoubleMap {
         }
     }
 
+    /// Writes `len` bytes that stand at `from` to position `at` of a file.
+    pub(crate) fn write_to(&self, file: &File, from: usize, len: usize, at: u64) -> Result<()> {
+        let fd = file.as_std().as_raw_fd();
+        file.write_loop(len, at, |done, len, place| self.pwrite(fd, from + done, len, place))
+    }
+
     /// One pwrite of `len` bytes that stand at `at` in the mapping.
-    pub(super) fn pwrite(&self, fd: RawFd, at: usize, len: usize, place: u64) -> io::Result<usize> {
+    fn pwrite(&self, fd: RawFd, at: usize, len: usize, place: u64) -> io::Result<usize> {
         if at.checked_add(len).is_none_or(|end| end > 2 * self.len) {
             return Err(io::Error::from_raw_os_error(libc::EFAULT));
         }
@@ -224,7 +230,7 @@ mod tests {
         let mut back = [1; 9];
         ring.copy_out(0, &mut back);
         assert_eq!(&back, &text[8..]);
-        file.write_ring_at(&ring, (64 << 10) - 8, 17, 0).unwrap();
+        ring.write_to(&file, (64 << 10) - 8, 17, 0).unwrap();
         let mut stored = [0; 17];
         assert_eq!(file.read_at(&mut stored, 0).unwrap(), 17);
         assert_eq!(&stored, text);

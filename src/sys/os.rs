@@ -11,8 +11,8 @@ pub(crate) fn clock_coarse_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid timespec for the call to fill; on failure it keeps its zeros.
     unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut now) };
-    // A clock before 1970 or after 2554 wraps around; time in a log only ever goes on from its last record's.
-    now.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec.cast_unsigned())
+    // A clock before 1970 is 0; one after 2554 wraps around. Time in a log only ever goes on from its last record's.
+    now.tv_sec.max(0).cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec.cast_unsigned())
 }
 
 /// Random bytes from the kernel.
