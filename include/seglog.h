@@ -10,6 +10,8 @@
  * - Records are read through read-only mappings. If another process cuts a log's file short, or the disk fails under a mapped
  *   read, the kernel sends SIGBUS; nothing that this library does itself leads to that.
  * - A failed write or sync is final for the handle: reads go on, writes say LOG_E_POISONED; close it and open the log again.
+ *   (A full disk is none, nor is a next segment that could not be made: there the next call tries again.)
+ * - A file that would grow past RLIMIT_FSIZE raises SIGXFSZ, as any write does; a program that ignores it gets LOG_E_IO.
  *
  * Rules that hold for every function:
  * - It returns a log_status_t. 0 (LOG_OK) is success; 1 to 9 are answers that are no failure; from 10 on it failed, nothing was

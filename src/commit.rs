@@ -156,7 +156,7 @@ impl Commit {
         let _writing = lock(&self.writing_out);
         let stored = segment.stored();
         if stored < end {
-            tail.write_out(segment.store()?.file()?, stored, end)?;
+            tail.write_out(&*segment.store()?.file()?, stored, end)?;
             segment.set_stored(end);
             control.set_stored(end);
         }
@@ -204,14 +204,18 @@ impl Commit {
         let mut leader = lock(&self.leader);
         // Segments that become full from now on stand behind the mark.
         let full: Vec<_> = lock(&self.state).full.iter().map(|full| (Arc::clone(&full.segment), full.slot)).collect();
-        for (segment, slot) in &full {
+        for (segment, _) in &full {
             self.sync_file(control, segment)?;
-            segment.write_slot(*slot).map_err(|error| self.fail(control, &error))?;
-            segment.set_synced();
         }
         if self.dir_is_dirty.swap(false, Ordering::AcqRel) {
             self.syncs.fetch_add(1, Ordering::Relaxed);
             dir.sync().map_err(|error| self.fail(control, &error))?;
+        }
+        // A slot says that all before it is durable, names in the directory included.
+        for (segment, slot) in &full {
+            segment.write_slot(*slot).map_err(|error| self.fail(control, &error))?;
+            segment.set_synced();
+            segment.store().map_err(|error| self.fail(control, &error))?.release_file();
         }
         let mut state = lock(&self.state);
         state.full.retain(|full| !full.segment.is_synced());

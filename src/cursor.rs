@@ -164,10 +164,14 @@ impl Cursor {
     /// another run, so that what was found before stays where it is.
     #[inline]
     fn find(&mut self, like: Option<&Stood>) -> Result<Option<Stood>> {
+        // Asked first: a run may hold frames that were copied before they were published.
+        if self.offset >= self.inner.published() {
+            return Ok(None);
+        }
         if let Some(stood) = self.in_run() {
             return Ok(Some(stood).filter(|_| like.is_none_or(|like| like.in_run)));
         }
-        if like.is_some_and(|like| like.in_run) || self.offset >= self.inner.published() {
+        if like.is_some_and(|like| like.in_run) {
             return Ok(None);
         }
         if self.segment.as_ref().is_none_or(|segment| self.offset >= segment.limit()) {
@@ -220,9 +224,11 @@ impl Cursor {
     fn copy_run(&mut self, position: u64) -> Result<Option<Stood>> {
         let Some(segment) = self.segment.clone() else { return Ok(None) };
         let mut bytes = RUN_BYTES;
+        let mut too_late = false;
         loop {
             let there = segment.end().saturating_sub(position).min(bytes);
             if !copy_run(&segment, self.inner.tail(), position, there, &mut self.run)? {
+                too_late = true;
                 break;
             }
             (self.position, self.run_position) = (position, position);
@@ -236,8 +242,9 @@ impl Cursor {
             bytes = needed;
         }
         self.run.clear();
-        // It is in the store by now, or the index led astray.
-        match segment.find_astray(self.offset)? {
+        // It has been stored meanwhile, or the index led astray.
+        let found = if too_late { segment.find(self.offset) } else { segment.find_astray(self.offset) };
+        match found? {
             Found::Stored(frame, position) => {
                 self.position = position;
                 Ok(Some(stood(self.offset, &frame, (position + FRAME_HEADER) as usize, false)))

@@ -336,6 +336,8 @@ impl Inner {
 
     fn stat(&self) -> Result<Stat> {
         let row = self.rows.newest();
+        // Read first: it may only lag behind the next offset, never pass it.
+        let durable_offset = self.commit.durable();
         let (payload_bytes, next_offset, appends) = {
             let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             (writer.prior_payload_bytes + writer.payload_bytes, writer.next_offset, writer.appends)
@@ -351,7 +353,7 @@ impl Inner {
             segment_count: u32::try_from(row.segments.len()).unwrap_or(u32::MAX),
             first_offset: self.first_offset(),
             next_offset,
-            durable_offset: self.commit.durable(),
+            durable_offset,
             disk_bytes,
             payload_bytes,
             recovered_records: self.recovered_records,

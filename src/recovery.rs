@@ -221,9 +221,9 @@ fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &O
             durable = start.offset.min(next_base.unwrap_or(u64::MAX));
         }
         let mut scanned = scan(page, start, next_base.unwrap_or(u64::MAX))?;
-        let in_store = scanned.stopped;
+        let in_store = scanned.good;
         if next_base.is_none() {
-            scan_ring(page, &mut scanned, old_tail)?;
+            scan_ring(page, start.offset, &mut scanned, old_tail)?;
         }
         records_behind_mark += scanned.good.offset.saturating_sub(start.offset);
         match next_base {
@@ -373,8 +373,12 @@ fn scan(page: &FirstPage, start: Place, limit: u64) -> Result<Scanned> {
     Ok(scanned)
 }
 
-/// Goes on in the ring, where each frame must be exactly the next one.
-fn scan_ring(page: &FirstPage, scanned: &mut Scanned, old_tail: &OldTail) -> Result<()> {
+/// Goes on in the ring, where each frame must be exactly the next one. It begins behind the last whole batch in the store, not
+/// where the scan of the store stopped: what stands there may be a part of a batch that was refused, and what was
+/// acknowledged in its place is in the ring.
+fn scan_ring(page: &FirstPage, first: u64, scanned: &mut Scanned, old_tail: &OldTail) -> Result<()> {
+    scanned.stopped = scanned.good;
+    scanned.entries.truncate(scanned.good.offset.saturating_sub(first) as usize);
     let start = scanned.stopped.position;
     while !scanned.stopped.sealed {
         let place = scanned.stopped;

@@ -117,14 +117,21 @@ impl Reader {
         if !segment.is_open() {
             rows.note_open();
         }
-        let result = match segment.find(offset)? {
-            Found::Stored(frame, _) => take(&frame),
+        let found = match segment.find(offset)? {
             Found::InRing(position) => match copy_frame(segment, tail, position, offset, &mut copy)? {
+                Copied::Whole => None,
+                // It has been stored meanwhile.
+                Copied::TooLate => Some(segment.find(offset)?),
+                Copied::Astray => Some(segment.find_astray(offset)?),
+            },
+            stored @ Found::Stored(..) => Some(stored),
+        };
+        let result = match found {
+            Some(Found::Stored(frame, _)) => take(&frame),
+            Some(Found::InRing(position)) => return Err(segment.corrupt(position, offset)),
+            None => match record::locate_frame(&copy) {
                 Some(frame) => take(&frame),
-                None => match segment.find_astray(offset)? {
-                    Found::Stored(frame, _) => take(&frame),
-                    Found::InRing(position) => return Err(segment.corrupt(position, offset)),
-                },
+                None => return Err(segment.corrupt(0, offset)),
             },
         };
         self.copy = copy;
@@ -132,28 +139,31 @@ impl Reader {
     }
 }
 
-/// Copies the frame at `position` out of the ring. `None` if it is no longer there (then it is in the store), or was
-/// never there.
-fn copy_frame<'a>(
-    segment: &Segment,
-    tail: &Tail,
-    position: u64,
-    offset: u64,
-    copy: &'a mut Vec<u8>,
-) -> Result<Option<Frame<'a>>> {
+/// What copying a frame out of the ring came to.
+enum Copied {
+    /// It is in the copy, and proved.
+    Whole,
+    /// It was stored while it was copied.
+    TooLate,
+    /// It never was there: the index led astray.
+    Astray,
+}
+
+fn copy_frame(segment: &Segment, tail: &Tail, position: u64, offset: u64, copy: &mut Vec<u8>) -> Result<Copied> {
     let mut head = [0; FRAME_HEADER as usize];
     tail.copy_out(position, &mut head);
     if segment.stored() > position {
-        return Ok(None);
+        return Ok(Copied::TooLate);
     }
     let bytes = record::decode_head(&head).map_or(0, |head| head.frame_bytes());
     if bytes == 0 || bytes > THROUGH_RING_BYTES {
-        return Ok(None);
+        return Ok(Copied::Astray);
     }
     if !copy_run(segment, tail, position, bytes, copy)? {
-        return Ok(None);
+        return Ok(Copied::TooLate);
     }
-    Ok(record::decode_frame(copy, segment.store()?.header().seed, offset))
+    let proved = record::decode_frame(copy, segment.store()?.header().seed, offset).is_some();
+    Ok(if proved { Copied::Whole } else { Copied::Astray })
 }
 
 /// Copies `bytes` bytes from `position` on out of the ring. `false` if they are not all there any more: they are in the

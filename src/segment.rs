@@ -160,7 +160,7 @@ impl Segment {
 
     /// Gives a prepared segment its place in the directory. The directory is to be synced before anything in the
     /// segment counts as durable.
-    pub(crate) fn publish(dir: &Arc<Dir>, prepared: Prepared) -> Result<Self> {
+    pub(crate) fn publish(dir: &Arc<Dir>, mut prepared: Prepared) -> Result<Self> {
         let header = *prepared.store.header();
         let id = Id { base_offset: header.base_offset, epoch: header.epoch };
         let name_it = || {
@@ -173,6 +173,7 @@ impl Segment {
             // open.
             let _ = dir.unlink(NEXT_STORE);
         })?;
+        prepared.store.set_name(dir, &id.store_name());
         let files = Files { store: prepared.store, index, rebuilt: OnceLock::new() };
         let segment = Self::build(dir, id, header.log_id, Some(files), FRAMES_START, u64::MAX);
         segment.slots.store(prepared.slots, Ordering::Relaxed);

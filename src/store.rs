@@ -6,12 +6,12 @@ use crate::checksum::crc32c;
 use crate::error::{Error, Result, Status};
 use crate::record::{self, FRAME_HEADER, FRAMES_START, Frame, Head, Header, NoHeader, Slot};
 use crate::sys::{Dir, File, ReadMap};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// An open store.
 pub(crate) struct Store {
-    /// Open while it is written; a sealed store has its mapping only.
-    file: Option<File>,
+    /// Open while it is written; then the mapping is enough.
+    file: Mutex<Option<Arc<File>>>,
     header: Header,
     map: OnceLock<ReadMap>,
     /// Bytes of the file when it was opened or made: so many can be mapped.
@@ -87,24 +87,50 @@ impl Store {
             let _ = dir.unlink(name);
             return Err(error);
         }
-        Ok(Self { file: Some(file), header, map: OnceLock::new(), bytes })
+        Ok(Self { file: Mutex::new(Some(Arc::new(file))), header, map: OnceLock::new(), bytes })
     }
 
     /// The store behind a first page that was read.
     pub(crate) fn from_first_page(page: FirstPage) -> Self {
-        Self { file: Some(page.file), header: page.header, map: OnceLock::new(), bytes: page.bytes }
+        Self {
+            file: Mutex::new(Some(Arc::new(page.file))),
+            header: page.header,
+            map: OnceLock::new(),
+            bytes: page.bytes,
+        }
     }
 
     /// The same for reading only: mapped at once, so that no file stays open.
     pub(crate) fn mapped(page: FirstPage) -> Result<Self> {
         let store = Self::from_first_page(page);
         store.map()?;
-        Ok(Self { file: None, ..store })
+        store.release_file();
+        Ok(store)
+    }
+
+    /// The file was renamed: from now on messages call it so.
+    pub(crate) fn set_name(&mut self, dir: &Dir, name: &str) {
+        let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = file.as_mut().and_then(Arc::get_mut) {
+            file.set_name(name, dir.path_of(name));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<File>>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file, for writing.
-    pub(crate) fn file(&self) -> Result<&File> {
-        self.file.as_ref().ok_or_else(|| Error::new(Status::Bug, "a sealed store was to be written"))
+    pub(crate) fn file(&self) -> Result<Arc<File>> {
+        self.lock().clone().ok_or_else(|| Error::new(Status::Bug, "a sealed store was to be written"))
+    }
+
+    /// Closes the file of a store that is not written any more, so that a program with many segments does not run out of
+    /// descriptors. Where it cannot be mapped now it stays open.
+    pub(crate) fn release_file(&self) {
+        if self.map().is_ok() {
+            *self.lock() = None;
+        }
     }
 
     /// Its header.
@@ -122,7 +148,7 @@ impl Store {
         if let Some(map) = self.map.get() {
             return Ok(map.bytes());
         }
-        let made = ReadMap::new(self.file()?, self.bytes as usize)?;
+        let made = ReadMap::new(&*self.file()?, self.bytes as usize)?;
         Ok(self.map.get_or_init(|| made).bytes())
     }
 

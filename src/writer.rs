@@ -34,7 +34,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// A failed write of the tail poisons, but for a full disk: the same bytes are written to the same place again.
+    /// A failed write of the tail or of a SEAL poisons, but for a full disk: the same place is written again.
     fn poison_unless_full(&self, error: Error) -> Error {
         if error.status() == Status::NoSpace { error } else { self.commit.poison(self.control, error) }
     }
@@ -135,10 +135,10 @@ impl Writer {
     ) -> Result<Appended> {
         let bytes = record::frame_bytes(payload.len());
         let mut rolled = (false, false);
+        if bytes > THROUGH_RING_BYTES {
+            return self.append_directly(parts, &[payload], bytes);
+        }
         if self.end + bytes > self.room || self.next_offset >= self.offset_room {
-            if bytes > THROUGH_RING_BYTES {
-                return self.append_directly(parts, &[payload], bytes);
-            }
             rolled = self.make_room(parts, bytes, 1)?;
         }
         let first_offset = self.next_offset;
@@ -387,7 +387,7 @@ impl Writer {
         Ok((Segment::prepare(parts.dir, &plan)?, allocated))
     }
 
-    /// Writes the SEAL, for which space was kept. A seal that fails poisons.
+    /// Writes the SEAL, for which space was kept. Nobody sees it before `end` moves, so on a full disk it is tried again.
     fn seal(&mut self, parts: &Parts<'_>) -> Result<()> {
         let (store, base_offset) = (self.active.store()?, self.active.id.base_offset);
         let first = store.frame(FRAMES_START, self.end, base_offset)?;
@@ -400,7 +400,7 @@ impl Writer {
         store
             .file()?
             .write_at(&seal.encode(store.header().seed, self.next_offset), self.end)
-            .map_err(|error| parts.commit.poison(parts.control, error))?;
+            .map_err(|error| parts.poison_unless_full(error))?;
         self.end += SEAL_BYTES;
         self.active.set_stored(self.end);
         self.active.set_end(self.end);

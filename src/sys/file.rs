@@ -52,6 +52,11 @@ impl File {
         Self { inner: fd.into(), name: name.to_owned(), path }
     }
 
+    /// The file was renamed.
+    pub(crate) fn set_name(&mut self, name: &str, path: String) {
+        (self.name, self.path) = (name.to_owned(), path);
+    }
+
     /// Its path, for messages.
     pub(crate) fn path(&self) -> &str {
         &self.path
