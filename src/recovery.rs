@@ -108,7 +108,7 @@ impl Place {
         self.position += head.frame_bytes();
         self.offset += 1;
         self.timestamp_ns = self.timestamp_ns.max(head.timestamp_ns);
-        self.payload_bytes += head.payload_len as u64;
+        self.payload_bytes = self.payload_bytes.saturating_add(head.payload_len as u64);
     }
 
     fn found(&self, header: &Header) -> Found {
@@ -282,7 +282,7 @@ fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &O
             base_offset: good.offset,
             epoch: next_epoch(live)?,
             timestamp_floor_ns: good.timestamp_ns,
-            prior_payload_bytes: torn_page.header.prior_payload_bytes + good.payload_bytes,
+            prior_payload_bytes: torn_page.header.prior_payload_bytes.saturating_add(good.payload_bytes),
             cause: Cause::Recovery,
             ..fresh_header(&torn_page.header)?
         };
@@ -436,7 +436,7 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
     let header = Header {
         base_offset: old.from,
         epoch: next_epoch(&ids)?,
-        prior_payload_bytes: (old.last.prior_payload_bytes + old.last_place.payload_bytes)
+        prior_payload_bytes: (old.last.prior_payload_bytes.saturating_add(old.last_place.payload_bytes))
             .saturating_sub(payload_bytes),
         cause: Cause::Recovery,
         ..fresh_header(&old.last)?

@@ -203,6 +203,12 @@ impl Segment {
         Ok(self.files.get_or_init(|| made))
     }
 
+    /// As `files`, for one record: what is damaged is that record, as far as its reader can tell.
+    #[inline]
+    fn files_of(&self, offset: u64) -> Result<&Files> {
+        self.files().map_err(|error| if error.status() == Status::Corrupt { error.at(offset) } else { error })
+    }
+
     fn open(&self) -> Result<Files> {
         let name = self.id.store_name();
         let file = self.dir.open_read(&name).map_err(|error| match error.status() {
@@ -309,7 +315,7 @@ impl Segment {
 
     /// Writes the next durable slot; `slot.count` is set here.
     pub(crate) fn write_slot(&self, slot: Slot) -> Result<()> {
-        let count = self.slots.load(Ordering::Relaxed) + 1;
+        let count = self.slots.load(Ordering::Relaxed).wrapping_add(1);
         self.store()?.write_slot(&Slot { count, ..slot })?;
         self.slots.store(count, Ordering::Relaxed);
         Ok(())
@@ -334,7 +340,7 @@ impl Segment {
     /// Finds the record of `offset`, which is at least the base and below the limit and the published offset.
     #[inline]
     pub(crate) fn find(&self, offset: u64) -> Result<Found<'_>> {
-        let files = self.files()?;
+        let files = self.files_of(offset)?;
         let n = offset.wrapping_sub(self.id.base_offset);
         let index = files.rebuilt.get().unwrap_or(&files.index);
         match self.look(files, index.position(n), offset)? {
@@ -346,7 +352,7 @@ impl Segment {
     /// The record of `offset`, expected at `position`.
     #[inline]
     pub(crate) fn find_at(&self, position: u64, offset: u64) -> Result<Found<'_>> {
-        match self.look(self.files()?, position, offset)? {
+        match self.look(self.files_of(offset)?, position, offset)? {
             Some(found) => Ok(found),
             None => self.find(offset),
         }
@@ -365,7 +371,7 @@ impl Segment {
     /// As [`Segment::find`], where the index led to a place in the ring that does not hold the record.
     #[cold]
     pub(crate) fn find_astray(&self, offset: u64) -> Result<Found<'_>> {
-        self.find_by_walking(self.files()?, offset)
+        self.find_by_walking(self.files_of(offset)?, offset)
     }
 
     /// The index has led astray, or the record is damaged: walks the store to tell which, and mends the index.

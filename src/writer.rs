@@ -183,7 +183,7 @@ impl Writer {
         self.next_offset += 1;
         self.appends += 1;
         self.last_timestamp_ns = timestamp_ns;
-        self.payload_bytes += payload_len as u64;
+        self.payload_bytes = self.payload_bytes.wrapping_add(payload_len as u64);
     }
 
     /// Makes what was put visible: the published offset is stored last.
@@ -359,7 +359,7 @@ impl Writer {
         parts.rows.replace(|segments| segments.push(Arc::clone(&fresh)));
         parts.rows.note_open();
         let must_wait = parts.commit.add_full(full, slot);
-        self.prior_payload_bytes += self.payload_bytes;
+        self.prior_payload_bytes = self.prior_payload_bytes.saturating_add(self.payload_bytes);
         self.payload_bytes = 0;
         self.end = FRAMES_START;
         self.allocated = allocated;
@@ -377,7 +377,7 @@ impl Writer {
         let header = Header {
             base_offset: self.next_offset,
             timestamp_floor_ns: self.last_timestamp_ns,
-            prior_payload_bytes: self.prior_payload_bytes + self.payload_bytes,
+            prior_payload_bytes: self.prior_payload_bytes.saturating_add(self.payload_bytes),
             cause: Cause::Roll,
             ..fresh_header(&old)?
         };

@@ -1,15 +1,15 @@
 /*
- * strace_writer.c - appends under strace, for tests/durability.rs and tests/kill.rs. What it is told comes back as a line
- * in the file ACKS, by one write(2) each, so that the trace shows what was done before it:
+ * strace_writer.c - appends under strace, for tests/durability.rs. What it is told comes back as a line in the file
+ * ACKS, by one write(2) each, so that the trace shows what was done before it:
  *
- *   ack FIRST COUNT    an append returned LOG_OK with this offset
- *   durable OFFSET     what log_stat said
- *   failed STATUS OFFSET OS_ERROR   an append failed; OFFSET is -1 where none was written
- *   read STATUS        the first record was read again, after a failed append
- *   closed STATUS
+ *   opened                       log_open returned
+ *   ack OFFSET                   an append returned LOG_OK with this offset
+ *   failed STATUS OFFSET ERRNO   an append failed; OFFSET is -1 where none was written
+ *   read STATUS                  the first record was read again, after a failed append
+ *   syncing, synced STATUS       before and after a log_sync (one thread only)
+ *   closing, closed STATUS       before and after log_close
  *
- * Every record has the same length, so that an offset tells its position. Its bytes are its offset's, where one
- * thread writes.
+ * Every record has the same length, so that an offset tells its position.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -23,7 +23,7 @@
 
 static log_t *the_log;
 static int acks;
-static unsigned records, length, batch, stat_every, go_on;
+static unsigned threads, records, length, sync_every;
 static pthread_barrier_t barrier;
 
 static void say(const char *format, ...)
@@ -37,42 +37,31 @@ static void say(const char *format, ...)
         _exit(3);
 }
 
-static void give_up(const char *what, const log_error_t *error)
-{
-    fprintf(stderr, "%s: %s (%d)\n", what, error->message, (int)error->os_error);
-    _exit(2);
-}
-
 static void *append(void *unused)
 {
     log_error_t error;
-    log_bytes_t parts[64];
     unsigned char *bytes = malloc(length + 1);
     unsigned failures = 0;
     (void)unused;
-    if (bytes == NULL || batch > 64)
+    if (bytes == NULL)
         _exit(4);
     memset(bytes, 'r', length);
-    for (unsigned n = 0; n < batch; n++)
-        parts[n].data = bytes, parts[n].len = length;
     pthread_barrier_wait(&barrier);
-    for (unsigned n = 0; n < records; n++) {
+    for (unsigned n = 1; n <= records && failures < 3; n++) {
         uint64_t offset = LOG_NO_OFFSET;
-        log_status_t status = batch > 1 ? log_append_batch(the_log, parts, batch, &offset, &error)
-                                        : log_append(the_log, bytes, length, &offset, &error);
+        size_t len;
+        log_status_t status = log_append(the_log, bytes, length, &offset, &error);
         if (status == LOG_OK) {
-            say("ack %llu %u\n", (unsigned long long)offset, batch);
+            say("ack %llu\n", (unsigned long long)offset);
         } else {
-            size_t len;
-            say("failed %d %lld %d\n", (int)status, (long long)offset, (int)error.os_error);
-            say("read %d\n", (int)log_read(the_log, 0, bytes, length, &len, NULL));
-            if (!go_on || ++failures == 3)
-                break;
+            failures++;
+            say("failed %s %lld %d\n", log_status_name(status), (long long)offset, (int)error.os_error);
+            status = log_read(the_log, 0, bytes, length, &len, NULL);
+            say("read %s\n", log_status_name(status));
         }
-        if (stat_every != 0 && n % stat_every == 0) {
-            log_stat_t stat = {.struct_size = sizeof stat};
-            if (log_stat(the_log, &stat, &error) == LOG_OK)
-                say("durable %llu\n", (unsigned long long)stat.durable_offset);
+        if (sync_every != 0 && n % sync_every == 0) {
+            say("syncing\n");
+            say("synced %s\n", log_status_name(log_sync(the_log, NULL)));
         }
     }
     free(bytes);
@@ -83,34 +72,37 @@ int main(int argc, char **argv)
 {
     log_config_t config = {.struct_size = sizeof config};
     log_error_t error;
-    pthread_t threads[16];
-    if (argc != 11) {
-        fprintf(stderr, "usage: %s DIR ACKS SYNC SEGMENT_BYTES THREADS RECORDS LENGTH BATCH STAT_EVERY GO_ON\n", argv[0]);
+    pthread_t others[16];
+    if (argc != 9) {
+        fprintf(stderr, "usage: %s DIR ACKS SYNC SEGMENT_BYTES THREADS RECORDS LENGTH SYNC_EVERY\n", argv[0]);
         return 1;
     }
     acks = open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (acks < 0)
-        return 1;
-    config.sync = (uint32_t)atoi(argv[3]);
+    if (strcmp(argv[3], "always") == 0)
+        config.sync = LOG_SYNC_ALWAYS;
+    else
+        config.sync = LOG_SYNC_NEVER;
     config.segment_max_bytes = strtoull(argv[4], NULL, 10);
-    unsigned count = (unsigned)atoi(argv[5]);
+    threads = (unsigned)atoi(argv[5]);
     records = (unsigned)atoi(argv[6]);
     length = (unsigned)atoi(argv[7]);
-    batch = (unsigned)atoi(argv[8]);
-    stat_every = (unsigned)atoi(argv[9]);
-    go_on = (unsigned)atoi(argv[10]);
-    if (count < 1 || count > 16)
+    sync_every = (unsigned)atoi(argv[8]);
+    if (acks < 0 || threads < 1 || threads > 16)
         return 1;
-    if (log_open(argv[1], &config, &the_log, &error) != LOG_OK)
-        give_up("log_open", &error);
-    pthread_barrier_init(&barrier, NULL, count);
-    for (unsigned n = 1; n < count; n++)
-        if (pthread_create(&threads[n], NULL, append, NULL) != 0)
+    if (log_open(argv[1], &config, &the_log, &error) != LOG_OK) {
+        fprintf(stderr, "log_open: %s (%d)\n", error.message, (int)error.os_error);
+        return 2;
+    }
+    say("opened\n");
+    pthread_barrier_init(&barrier, NULL, threads);
+    for (unsigned n = 1; n < threads; n++)
+        if (pthread_create(&others[n], NULL, append, NULL) != 0)
             return 1;
     append(NULL);
-    for (unsigned n = 1; n < count; n++)
-        pthread_join(threads[n], NULL);
-    say("closed %d\n", (int)log_close(the_log, &error));
+    for (unsigned n = 1; n < threads; n++)
+        pthread_join(others[n], NULL);
+    say("closing\n");
+    say("closed %s\n", log_status_name(log_close(the_log, &error)));
     close(acks);
     return 0;
 }
