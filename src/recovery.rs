@@ -373,9 +373,9 @@ fn scan(page: &FirstPage, start: Place, limit: u64) -> Result<Scanned> {
     Ok(scanned)
 }
 
-/// Goes on in the ring, where each frame must be exactly the next one. It begins behind the last whole batch in the store, not
-/// where the scan of the store stopped: what stands there may be a part of a batch that was refused, and what was
-/// acknowledged in its place is in the ring.
+/// Goes on in the ring, where each frame must be exactly the next one. It begins behind the last whole batch in the
+/// store, not where the scan of the store stopped: what stands there may be a part of a batch that was refused, and
+/// what was acknowledged in its place is in the ring.
 fn scan_ring(page: &FirstPage, first: u64, scanned: &mut Scanned, old_tail: &OldTail) -> Result<()> {
     scanned.stopped = scanned.good;
     scanned.entries.truncate(scanned.good.offset.saturating_sub(first) as usize);
