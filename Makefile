@@ -70,4 +70,8 @@ help:
 	@echo 'make uninstall  takes them away again; with the same variables'
 	@echo 'make clean      removes what was built'
 
-.PHONY: all build examples demo check install uninstall clean help
+.PHONY: all build examples demo check bench bench-quick bench-check install uninstall clean help
+
+# How near the bare loops of the machine it comes (docs/performance.md). bench-check fails where a required ratio is missed.
+bench bench-quick bench-check: build
+	$(MAKE) -C benches $@ TARGET_DIR='$(TARGET_DIR)'

@@ -125,8 +125,8 @@ impl Store {
         self.lock().clone().ok_or_else(|| Error::new(Status::Bug, "a sealed store was to be written"))
     }
 
-    /// Closes the file of a store that is not written any more, so that a program with many segments does not run out of
-    /// descriptors. Where it cannot be mapped now it stays open.
+    /// Closes the file of a store that is not written any more, so that a program with many segments does not run out
+    /// of descriptors. Where it cannot be mapped now it stays open.
     pub(crate) fn release_file(&self) {
         if self.map().is_ok() {
             *self.lock() = None;

@@ -212,7 +212,8 @@ impl Writer {
             }
             Err(error) => {
                 (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends) = before;
-                // Even on a full disk: what was written lies behind the end, and frames of it could fit what comes next.
+                // Even on a full disk: what was written lies behind the end, and frames of it could fit what comes
+                // next.
                 Err(parts.commit.fail(parts.control, &error))
             }
         }
@@ -387,7 +388,8 @@ impl Writer {
         Ok((Segment::prepare(parts.dir, &plan)?, allocated))
     }
 
-    /// Writes the SEAL, for which space was kept. Nobody sees it before `end` moves, so on a full disk it is tried again.
+    /// Writes the SEAL, for which space was kept. Nobody sees it before `end` moves, so on a full disk it is tried
+    /// again.
     fn seal(&mut self, parts: &Parts<'_>) -> Result<()> {
         let (store, base_offset) = (self.active.store()?, self.active.id.base_offset);
         let first = store.frame(FRAMES_START, self.end, base_offset)?;

@@ -1,5 +1,5 @@
-//! After a failed sync nothing may be believed that only the page cache shows: the handle writes no more, and the next open
-//! in the same boot writes the doubtful records anew. After a full disk, all goes on.
+//! After a failed sync nothing may be believed that only the page cache shows: the handle writes no more, and the
+//! next open in the same boot writes the doubtful records anew. After a full disk, all goes on.
 #![cfg(feature = "faults")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -95,6 +95,7 @@ fn doubtful_batches_of_several_segments_are_written_anew_as_batches() {
     let _ = hook.clone().with(Fault::FailFrom { nth: hook.calls(), os_error: EIO });
     let error = loop {
         let first = log.next_offset();
+        assert!(first < 10_000, "the failure never came to light");
         let records: Vec<_> = (first..first + 3).map(payload).collect();
         let slices: Vec<_> = records.iter().map(Vec::as_slice).collect();
         if let Err(error) = log.append_batch(&slices) {
@@ -194,8 +195,9 @@ fn a_sync_that_fails_while_a_log_is_recovered_leaves_its_records_in_doubt() {
 
 #[test]
 fn nothing_is_appended_behind_a_seal() {
-    // A roll had written the SEAL and could not make the next segment: the disk was full. It left room behind the SEAL for a
-    // small record, which was acknowledged there, and which the next recovery, ending at the SEAL, would not have found.
+    // A roll had written the SEAL and could not make the next segment: the disk was full. It left room behind the
+    // SEAL for a small record, which was acknowledged there, and which the next recovery, ending at the SEAL, would
+    // not have found.
     for os_error in [ENOSPC, EIO] {
         for nth in 0.. {
             let dir = Scratch::new();
@@ -263,7 +265,7 @@ fn a_full_disk_changes_nothing_and_the_same_call_works_again() {
             }
             if let Err(error) = result {
                 let op = hook.ops().into_iter().filter(|op| op.kind != Kind::Store).nth(nth as usize).unwrap();
-                // A large record writes to the store itself; what of it has been written must never be taken for a record.
+                // A large record goes to the store directly; what of it was written must never be taken for a record.
                 let direct = op.kind == Kind::Write && error.status() == Status::Io;
                 assert!(error.status() == Status::NoSpace || direct, "{op:?}: {error}");
                 assert_eq!(log.next_offset(), next);

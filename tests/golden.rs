@@ -1,5 +1,5 @@
-//! Golden files: logs of format version 1 as the library once wrote them, under tests/data/. Every later version must open
-//! them, and find what expected.txt says. The worked example of docs/FORMAT.md shows the bytes of one of them.
+//! Golden files: logs of format version 1 as the library once wrote them, under tests/data/. Every later version must
+//! open them, and find what expected.txt says. The worked example of docs/FORMAT.md shows the bytes of one of them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
@@ -34,8 +34,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// What an open of these files finds: how many records behind the durable mark, how many bytes left out, and of each record its
-/// offset, timestamp, length, CRC and first bytes.
+/// What an open of these files finds: how many records behind the durable mark, how many bytes left out, and of each
+/// record its offset, timestamp, length, CRC and first bytes.
 fn found(log: &Log) -> String {
     let stat = log.stat().unwrap();
     let (first, next) = (stat.first_offset, stat.next_offset);

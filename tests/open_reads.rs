@@ -1,5 +1,5 @@
-//! How little an open reads: no sealed segment, and nothing below the last durable mark. Each read is seen by the fault
-//! hook; what is mapped could be read unseen, so no store may be mapped.
+//! How little an open reads: no sealed segment, and nothing below the last durable mark. Each read is seen by the
+//! fault hook; what is mapped could be read unseen, so no store may be mapped.
 #![cfg(feature = "faults")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -18,7 +18,8 @@ use support::{Image, Scratch, append_mixed, settle, small};
 const LIVE: u64 = (1 << 20) + 264;
 /// What it reads of the last segment's index: the header.
 const INDEX: u64 = 64;
-/// What it reads of a store at once behind the durable mark: once for frames, and from the last good one on for zeros.
+/// What it reads of a store at once behind the durable mark: once for frames, and from the last good one on for
+/// zeros.
 const PIECE: u64 = 256 << 10;
 
 fn large() -> Config {

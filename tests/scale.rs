@@ -1,5 +1,5 @@
-//! A log of 1,000 segments: it opens at once, what an open takes of memory does not grow with the bytes stored, and reading all
-//! of it holds a bounded number of files open.
+//! A log of 1,000 segments: it opens at once, what an open takes of memory does not grow with the bytes stored, and
+//! reading all of it holds a bounded number of files open.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
@@ -75,8 +75,8 @@ fn mappings(of: &Path) -> u64 {
     fs::read_to_string("/proc/self/maps").unwrap().lines().filter(|line| line.contains(of)).count() as u64
 }
 
-/// What a process of its own says of a log: memory that an open takes, anonymous and in all, in KiB; then the most files
-/// and mappings that are there while all of it is read.
+/// What a process of its own says of a log: memory that an open takes, anonymous and in all, in KiB; then the most
+/// files and mappings that are there while all of it is read.
 #[test]
 fn child() {
     let Some(dir) = std::env::var_os(CHILD) else { return };
