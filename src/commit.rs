@@ -204,7 +204,9 @@ impl Commit {
         let mut leader = lock(&self.leader);
         // Segments that become full from now on stand behind the mark.
         let full: Vec<_> = lock(&self.state).full.iter().map(|full| (Arc::clone(&full.segment), full.slot)).collect();
-        for (segment, _) in &full {
+        for (segment, slot) in &full {
+            let written = segment.store().and_then(|store| store.file()?.write_back(slot.position));
+            written.map_err(|error| self.fail(control, &error))?;
             self.sync_file(control, segment)?;
         }
         if self.dir_is_dirty.swap(false, Ordering::AcqRel) {

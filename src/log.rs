@@ -172,7 +172,7 @@ impl Log {
     }
 
     /// Hands the record of this offset to `take`: payload and timestamp.
-    #[inline]
+    #[inline(always)]
     pub fn read<R>(&self, offset: u64, take: impl FnOnce(&[u8], u64) -> R) -> Result<R> {
         let inner = &*self.inner;
         inner.places.with(|reader| inner.read(reader, offset, |frame| take(frame.payload, frame.head.timestamp_ns)))
@@ -325,7 +325,7 @@ impl Inner {
             .at(offset)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read<R>(&self, reader: &mut Reader, offset: u64, take: impl FnOnce(&Frame<'_>) -> R) -> Result<R> {
         self.check_offset(offset)?;
         match reader.read(&self.rows, &self.tail, offset, take)? {

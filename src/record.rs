@@ -53,7 +53,7 @@ impl Head {
     }
 
     /// Whether the frame's checksum, for this place in the log, fits a payload with this CRC.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fits(&self, seed: u32, offset: u64, payload_crc: u32) -> bool {
         frame_crc(seed, self.word, offset, self.timestamp_ns, payload_crc) == self.crc
     }
@@ -98,7 +98,7 @@ pub(crate) fn encode_head(
 }
 
 /// Decodes a frame's header; `None` if these bytes are none (a word of 0 among them). The checksum is not looked at.
-#[inline]
+#[inline(always)]
 pub(crate) fn decode_head(bytes: &[u8]) -> Option<Head> {
     let word = u32_at(bytes, 0)?;
     let kind = match word & 0xF {
@@ -117,14 +117,14 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Option<Head> {
 }
 
 /// Decodes and checks the frame at the start of `bytes`, which must be the one of `offset` in the segment of `seed`.
-#[inline]
+#[inline(always)]
 pub(crate) fn decode_frame(bytes: &[u8], seed: u32, offset: u64) -> Option<Frame<'_>> {
     let frame = locate_frame(bytes)?;
     frame.head.fits(seed, offset, crc32c(0, frame.payload)).then_some(frame)
 }
 
 /// Decodes the frame at the start of `bytes` with all but its checksum checked.
-#[inline]
+#[inline(always)]
 pub(crate) fn locate_frame(bytes: &[u8]) -> Option<Frame<'_>> {
     let head = decode_head(bytes)?;
     let end = FRAME_HEADER as usize + head.payload_len;

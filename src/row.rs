@@ -19,6 +19,7 @@ pub(crate) struct Row {
 
 impl Row {
     /// The segment in which this offset stands, if it stands anywhere.
+    #[inline(always)]
     pub(crate) fn segment_of(&self, offset: u64) -> Option<&Arc<Segment>> {
         let behind = self.segments.partition_point(|segment| segment.id.base_offset <= offset);
         self.segments.get(behind.checked_sub(1)?).filter(|segment| offset < segment.limit())
@@ -104,7 +105,7 @@ impl Reader {
     }
 
     /// Hands the record of `offset`, which has been published, to `take`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read<R>(
         &mut self,
         rows: &Rows,
@@ -192,7 +193,7 @@ pub(crate) struct Places([Place; PLACES]);
 
 impl Places {
     /// Lends a reader.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Reader) -> R) -> R {
         let first = here();
         for n in 0..PLACES {

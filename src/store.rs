@@ -144,6 +144,7 @@ impl Store {
     }
 
     /// The mapped file, made on first use.
+    #[inline(always)]
     pub(crate) fn map(&self) -> Result<&[u8]> {
         if let Some(map) = self.map.get() {
             return Ok(map.bytes());
@@ -153,7 +154,7 @@ impl Store {
     }
 
     /// The frame at `position`, below `limit`, if it is exactly the one of `offset`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn frame(&self, position: u64, limit: u64, offset: u64) -> Result<Option<Frame<'_>>> {
         let map = self.map()?;
         let end = limit.min(map.len() as u64);
@@ -161,6 +162,15 @@ impl Store {
             return Ok(None);
         }
         Ok(record::decode_frame(&map[position as usize..end as usize], self.header.seed, offset))
+    }
+
+    /// Asks for the bytes at `position` ahead of need.
+    #[inline]
+    pub(crate) fn prefetch(&self, position: u64) {
+        if let Some(map) = self.map.get() {
+            map.prefetch(position as usize);
+            map.prefetch(position as usize + 64);
+        }
     }
 
     /// Writes a durable slot. It reaches the disk with a later sync.

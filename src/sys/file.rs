@@ -231,6 +231,29 @@ impl File {
             .map_err(|error| self.failed("sync", &error))
     }
 
+    /// Writes the first `len` bytes back to the disk, a megabyte at a time and waiting for each, so that another file's
+    /// sync meanwhile waits for no more than that. It makes nothing durable: a `sync` must follow. Its failure counts as
+    /// that sync's, since the kernel may not tell it again.
+    pub(crate) fn write_back(&self, len: u64) -> Result<()> {
+        const STEP: u64 = 1 << 20;
+        let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        let mut at = 0;
+        while at < len {
+            let real = || {
+                let (at, step) = (offset(at)?, offset(STEP.min(len - at))?);
+                // SAFETY: a plain call on an open descriptor.
+                check(unsafe { libc::sync_file_range(self.inner.as_raw_fd(), at, step, flags) })
+            };
+            match fault::guard(self.op(Kind::SyncFile, at, STEP), real) {
+                // Not every file system has it.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ESPIPE)) => break,
+                result => result.map_err(|error| self.failed("write back", &error))?,
+            }
+            at += STEP;
+        }
+        Ok(())
+    }
+
     /// Takes the exclusive lock of this open file, without waiting. `false` if another one holds it.
     pub(crate) fn try_lock(&self) -> Result<bool> {
         let real = || {
