@@ -90,6 +90,21 @@ pub(crate) fn poisoned_from(file: &File, log_id: &[u8; 16], ring_bytes: u64) -> 
     Ok((word(POISON_AT) != 0).then(|| word(DURABLE_AT)))
 }
 
+/// Notes for the next writer of this boot that a sync failed before this one had a control page: records from `durable`
+/// on are in doubt. The ring stays as it is. Best effort, on a disk that fails.
+pub(crate) fn note_poison(file: &File, log_id: &[u8; 16], ring_bytes: u64, durable: u64, os_error: i32) {
+    let mut page = [0; PAGE_BYTES];
+    let Ok(identity) = identity(file, log_id, ring_bytes) else { return };
+    page[..IDENTITY_BYTES].copy_from_slice(&identity);
+    page[DURABLE_AT..DURABLE_AT + 8].copy_from_slice(&durable.to_le_bytes());
+    page[POISON_AT..POISON_AT + 8].copy_from_slice(&poison_word(os_error).to_le_bytes());
+    let _ = file.write_at(&page, 0);
+}
+
+fn poison_word(os_error: i32) -> u64 {
+    u64::from(os_error.unsigned_abs()) + 1
+}
+
 /// The control page, mapped for writing.
 pub(crate) struct Control {
     page: WordMap,
@@ -130,7 +145,7 @@ impl Control {
 
     /// The writer failed and writes no more.
     pub(crate) fn set_poison(&self, os_error: i32) {
-        self.page.store_u64(POISON_AT, u64::from(os_error.unsigned_abs()) + 1, Ordering::Release);
+        self.page.store_u64(POISON_AT, poison_word(os_error), Ordering::Release);
     }
 
     /// Segments came or went; `layout` counts, odd while it is being done.

@@ -3,13 +3,13 @@
 
 use crate::checksum::crc32c;
 use crate::error::{Error, Result, Status};
-use crate::record::{u32_at, u64_at};
+use crate::id::temporary_name;
+use crate::record::{Header, u32_at, u64_at};
 use crate::sys::{Dir, WordMap};
 
 const MAGIC: [u8; 8] = *b"\x8BSEGIDX\n";
 const VERSION: u32 = 1;
 const HEADER_BYTES: u64 = 64;
-const TEMPORARY: &str = "next-index.tmp";
 
 /// Which segment an index belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,13 @@ pub(crate) struct Owner {
     pub base_offset: u64,
     pub epoch: u32,
     pub seed: u32,
+}
+
+impl Owner {
+    /// The segment of this header.
+    pub(crate) fn of(header: &Header) -> Self {
+        Self { base_offset: header.base_offset, epoch: header.epoch, seed: header.seed }
+    }
 }
 
 /// The positions of a segment's records.
@@ -54,9 +61,20 @@ fn file_bytes(capacity: u32) -> u64 {
 }
 
 impl Index {
-    /// Makes an index of so many records, written full, with these first entries, over what had the name.
+    /// Makes an index of so many records, with these first entries, over what had the name: whole, or not at all.
     pub(crate) fn create(dir: &Dir, name: &str, owner: Owner, capacity: u32, entries: &[u32]) -> Result<Self> {
-        let file = dir.create_anew(TEMPORARY)?;
+        let temporary = temporary_name(name);
+        let made = Self::make(dir, &temporary, owner, capacity, entries)?;
+        dir.rename(&temporary, dir, name).inspect_err(|_| {
+            // It is no part of the log; what cannot be unlinked now is unlinked by the next open.
+            let _ = dir.unlink(&temporary);
+        })?;
+        Ok(made)
+    }
+
+    /// Makes one under a name that is none in the log, written full; the caller renames it.
+    pub(crate) fn make(dir: &Dir, name: &str, owner: Owner, capacity: u32, entries: &[u32]) -> Result<Self> {
+        let file = dir.create_anew(name)?;
         let fill = || {
             // Allocated first, so that a full disk is met before anything is written.
             file.allocate(0, file_bytes(capacity))?;
@@ -71,14 +89,21 @@ impl Index {
                 file.write_at(&piece[..run.len() * 4], at)?;
                 at += run.len() as u64 * 4;
             }
-            let map = Self::map(&file, capacity, true)?;
-            dir.rename(TEMPORARY, dir, name)?;
-            Ok(map)
+            Self::map(&file, capacity, true)
         };
         fill().inspect_err(|_| {
-            // It is no part of the log; what cannot be unlinked now is unlinked by the next try or the next open.
-            let _ = dir.unlink(TEMPORARY);
+            // As above.
+            let _ = dir.unlink(name);
         })
+    }
+
+    /// Gives an index that is mapped for writing to a segment.
+    pub(crate) fn set_owner(&self, owner: Owner) {
+        if let Entries::Mapped(map) = &self.entries {
+            for (at, bytes) in (0..).step_by(4).zip(header(owner, self.capacity).as_chunks::<4>().0) {
+                map.store_u32(at, u32::from_le_bytes(*bytes));
+            }
+        }
     }
 
     fn map(file: &crate::sys::File, capacity: u32, writable: bool) -> Result<Self> {

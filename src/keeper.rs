@@ -1,5 +1,6 @@
-//! The one background thread of a log that is open for writing: it syncs full segments, so that nobody who appends
-//! waits for that. It does what it is given to do whenever it is called, and knows nothing of a log.
+//! A background thread of a log that is open for writing. There are two: the keeper empties the ring and makes the
+//! next segment, the syncer syncs full segments, so that nobody who appends waits for the disk. Each does what it is
+//! given to do whenever it is called, and knows nothing of a log.
 
 use crate::error::Result;
 use crate::sys::Worker;

@@ -8,6 +8,7 @@ compile_error!("libseglog is built for Linux: it rests on its page cache, flock,
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("libseglog maps whole segments and needs a 64-bit address space");
 
+mod ahead;
 mod checksum;
 mod commit;
 mod config;
@@ -15,6 +16,8 @@ mod control;
 mod cursor;
 mod error;
 pub mod ffi;
+mod fresh;
+mod id;
 mod index;
 mod keeper;
 mod log;
@@ -27,6 +30,7 @@ mod sys;
 mod tail;
 #[cfg(test)]
 mod testing;
+mod walk;
 mod writer;
 
 pub use config::{

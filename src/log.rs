@@ -1,6 +1,7 @@
 //! The log: the handle that threads share. It puts the parts together: append under the writer's mutex, commit outside
 //! of it, reads beside both. What each part does stands in the part.
 
+use crate::ahead::Ahead;
 use crate::checksum::crc32c;
 use crate::commit::{Commit, Mark};
 use crate::config::{BATCH_LIMIT_BYTES, Config, Limits, Sync};
@@ -9,7 +10,7 @@ use crate::error::{Error, Result, Status};
 use crate::keeper::{Bell, Keeper};
 use crate::record::Frame;
 use crate::recovery;
-use crate::row::{Places, Reader, Rows};
+use crate::row::{Reader, Rows};
 use crate::sys::{self, Dir};
 use crate::tail::{RING_AT, RING_BYTES, Tail};
 use crate::writer::{self, Appended, Parts, Writer};
@@ -21,7 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// that failed.
 pub struct Log {
     inner: Arc<Inner>,
-    keeper: Option<Keeper>,
+    /// The keeper and the syncer.
+    keepers: Vec<Keeper>,
     open: bool,
 }
 
@@ -33,8 +35,11 @@ pub(crate) struct Inner {
     control: Control,
     commit: Commit,
     rows: Rows,
-    places: Places,
+    ahead: Ahead,
+    /// By which the keeper is called.
     bell: Arc<Bell>,
+    /// By which the syncer is called.
+    sync_bell: Arc<Bell>,
     writer: Mutex<Writer>,
     /// Held while the log is open; `None` once it is closed.
     lock: Mutex<Option<Lock>>,
@@ -112,8 +117,9 @@ impl Log {
             control,
             commit,
             rows: Rows::new(segments),
-            places: Places::default(),
+            ahead: Ahead::default(),
             bell: Arc::default(),
+            sync_bell: Arc::default(),
             writer: Mutex::new(Writer::new(active, header.seed, found)),
             lock: Mutex::new(Some(lock)),
             first: AtomicU64::new(first),
@@ -122,14 +128,15 @@ impl Log {
             recovered_records: recovered.records_behind_mark,
             dropped_bytes: recovered.dropped_bytes,
         });
-        let keeper = {
-            let inner = Arc::clone(&inner);
-            Keeper::start(&Arc::clone(&inner.bell), move || {
-                // A failure poisons; the next append says so.
-                let _ = inner.sync_full_segments();
-            })?
-        };
-        Ok(Self { inner, keeper: Some(keeper), open: true })
+        let mut log = Self { inner: Arc::clone(&inner), keepers: Vec::new(), open: true };
+        let keeping = Arc::clone(&inner);
+        log.keepers.push(Keeper::start(&inner.bell, move || keeping.keep())?);
+        let syncing = Arc::clone(&inner);
+        log.keepers.push(Keeper::start(&inner.sync_bell, move || {
+            // A failure poisons; the next append says so.
+            let _ = syncing.sync_full_segments();
+        })?);
+        Ok(log)
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -175,7 +182,7 @@ impl Log {
     #[inline(always)]
     pub fn read<R>(&self, offset: u64, take: impl FnOnce(&[u8], u64) -> R) -> Result<R> {
         let inner = &*self.inner;
-        inner.places.with(|reader| inner.read(reader, offset, |frame| take(frame.payload, frame.head.timestamp_ns)))
+        inner.rows.lend(|reader| inner.read(reader, offset, |frame| take(frame.payload, frame.head.timestamp_ns)))
     }
 
     /// Offset of the first record.
@@ -202,7 +209,10 @@ impl Log {
         if !std::mem::take(&mut self.open) {
             return Ok(());
         }
-        let kept = self.keeper.take().is_none_or(Keeper::stop);
+        let mut kept = true;
+        for keeper in self.keepers.drain(..) {
+            kept &= keeper.stop();
+        }
         let result = self.inner.close();
         if kept {
             result
@@ -234,6 +244,7 @@ impl Inner {
             control: &self.control,
             commit: &self.commit,
             rows: &self.rows,
+            ahead: &self.ahead,
             published: &self.published,
         }
     }
@@ -270,8 +281,11 @@ impl Inner {
 
     #[inline(always)]
     fn after_append(&self, appended: &Appended) -> Result<()> {
-        if appended.rolled {
+        if appended.call {
             self.bell.ring();
+        }
+        if appended.rolled {
+            self.sync_bell.ring();
         }
         let synced = match self.limits.sync {
             Sync::Always => self.sync_to(appended.next_offset),
@@ -283,6 +297,16 @@ impl Inner {
 
     fn sync_to(&self, target: u64) -> Result<()> {
         self.commit.sync_to(target, &self.dir, &self.tail, &self.control, || Some(self.mark()))
+    }
+
+    /// The keeper's round: what waits in the ring goes to the store, and the next segment is made before it is needed.
+    fn keep(&self) {
+        let row = self.rows.newest();
+        let Some(active) = row.segments.last().filter(|_| !self.commit.is_poisoned()) else { return };
+        let parts = self.parts();
+        // A failure poisons; a full disk is met again, and told, by who appends.
+        let _ = writer::write_out(&parts, active, active.end());
+        writer::make_ahead(&parts, active, self.published());
     }
 
     fn sync_full_segments(&self) -> Result<()> {
@@ -375,7 +399,8 @@ impl Inner {
             let stored = writer.active.stored();
             self.published.fetch_min(writer.first_offset_from(stored), Ordering::AcqRel);
         }
-        self.places.clear();
+        self.rows.forget();
+        self.ahead.give_back(&self.dir);
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
         result
     }

@@ -170,6 +170,8 @@ pub(crate) enum Cause {
     Roll,
     /// Recovery: what it ended is kept, not deleted.
     Recovery,
+    /// None yet: the segment was made ahead of need, and no record of it has ever been synced.
+    Ahead,
     /// A later version's reason (truncation, reset): what it ended is deleted.
     Other(u32),
 }
@@ -179,6 +181,7 @@ impl Cause {
         match self {
             Self::Roll => 0,
             Self::Recovery => 3,
+            Self::Ahead => 4,
             Self::Other(number) => number,
         }
     }
@@ -187,6 +190,7 @@ impl Cause {
         match number {
             0 => Self::Roll,
             3 => Self::Recovery,
+            4 => Self::Ahead,
             other => Self::Other(other),
         }
     }
@@ -285,7 +289,8 @@ impl Header {
     pub(crate) fn decode_page(page: &[u8]) -> Result<Self, NoHeader> {
         let copies = HEADER_PLACES.map(|place| Self::decode_copy(page.get(place..).unwrap_or_default()));
         match copies {
-            [Ok(header), _] | [_, Ok(header)] => Ok(header),
+            // A roll writes both anew, and power loss may keep one of the two.
+            [Ok(Self { cause: Cause::Ahead, .. }) | Err(_), Ok(header)] | [Ok(header), _] => Ok(header),
             [Err(first), Err(second)] if first == second => Err(first),
             _ => Err(NoHeader::Damaged),
         }

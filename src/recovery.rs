@@ -6,17 +6,18 @@ use crate::checksum::crc32c;
 use crate::config::Limits;
 use crate::control::{self, Lock};
 use crate::error::{Error, Result, Status};
+use crate::fresh::{Plan, Prepared, fresh_header};
+use crate::id::{Id, temporary_name};
 use crate::record::{self, Cause, FRAME_HEADER, FRAMES_START, Header, Kind, SEAL_BYTES, Slot};
-use crate::segment::{Id, NEXT_STORE, Plan, Segment};
+use crate::segment::{Found as Standing, Segment};
 use crate::store::{self, FirstPage, Scan, Store};
 use crate::sys::{self, Dir};
 use crate::tail::{OldTail, RING_BYTES};
-use crate::writer::{Found, fresh_header};
+use crate::writer::Found;
 use std::sync::Arc;
 
 /// Where whole segments go that recovery takes out of the row.
 pub(crate) const LOST: &str = "lost";
-const NEXT_INDEX: &str = "next-index.tmp";
 
 /// What was found, and made good.
 pub(crate) struct Recovered {
@@ -49,7 +50,7 @@ impl Files {
         dir.list(|name| match Id::parse(name) {
             Some((id, true)) => stores.push(id),
             Some((id, false)) => indexes.push(id),
-            None if name == NEXT_STORE || name == NEXT_INDEX => litter.push(name.to_owned()),
+            None if Id::is_temporary(name) => litter.push(name.to_owned()),
             None => {}
         })?;
         stores.sort_unstable();
@@ -178,7 +179,7 @@ fn make(dir: &Arc<Dir>, limits: &Limits, header: Header) -> Result<Segment> {
         index_records: limits.index_records,
         all_before_is_durable: true,
     };
-    let segment = Segment::publish(dir, Segment::prepare(dir, &plan)?)?;
+    let segment = Segment::publish(dir, Prepared::make(dir, &plan)?)?;
     dir.sync()?;
     Ok(segment)
 }
@@ -207,15 +208,25 @@ fn doubtful(dir: &Dir, live: &[Id]) -> Result<Vec<FirstPage>> {
     Ok(pages)
 }
 
+/// How many of the doubtful segments hold records: none of one that power loss left without its header was ever synced,
+/// nor any behind it.
+fn used_pages(pages: &[FirstPage]) -> Result<usize> {
+    match pages.iter().position(|page| page.unused) {
+        Some(0) => Err(pages[0].corrupt("it holds no records, and none stand before it")),
+        used => Ok(used.unwrap_or(pages.len())),
+    }
+}
+
 fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &OldTail) -> Result<Recovered> {
     let mut pages = doubtful(dir, live)?;
     let first_doubtful = live.len() - pages.len();
+    let used = used_pages(&pages)?;
     let mut dropped_bytes = 0;
     let mut records_behind_mark = 0;
     let mut durable = live[first_doubtful].base_offset;
     let mut last = None;
-    for (n, page) in pages.iter().enumerate() {
-        let next_base = pages.get(n + 1).map(|next| next.header.base_offset);
+    for (n, page) in pages[..used].iter().enumerate() {
+        let next_base = pages[..used].get(n + 1).map(|next| next.header.base_offset);
         let start = start_of(page)?;
         if n == 0 {
             durable = start.offset.min(next_base.unwrap_or(u64::MAX));
@@ -239,7 +250,8 @@ fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &O
         return Err(Error::new(Status::Bug, "recovery found no last segment"));
     };
     // From here on files are changed: all that is kept is written and synced first.
-    let poisoned_from = control::poisoned_from(lock.file(), &pages[n].header.log_id, RING_BYTES)?;
+    let log_id = pages[n].header.log_id;
+    let poisoned_from = control::poisoned_from(lock.file(), &log_id, RING_BYTES)?;
     let good = scanned.good;
     let was_clean = records_behind_mark == 0 && n == 0 && pages[n].slot.is_some();
     let torn_page = &pages[n];
@@ -249,10 +261,12 @@ fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &O
         torn_page.file.write_at(run, in_store.position)?;
     }
     if !was_clean {
-        for page in &pages[..=n] {
-            page.file.sync()?;
-        }
-        dir.sync()?;
+        let synced = pages[..=n].iter().try_for_each(|page| page.file.sync()).and_then(|()| dir.sync());
+        synced.inspect_err(|error| {
+            // The next open of this boot would find these records in the page cache, and no sync that fails.
+            let from = poisoned_from.unwrap_or(durable).min(durable);
+            control::note_poison(lock.file(), &log_id, RING_BYTES, from, error.detail().os_error);
+        })?;
     } else if live.len() == 1 && good.offset == torn_page.header.base_offset {
         // The log may have been made, and its maker killed, before its directory's own name was durable.
         dir.sync_in_parent()?;
@@ -264,15 +278,14 @@ fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &O
         dropped_bytes += Scan::new(&page.file, page.header.seed, page.bytes).bytes_to_last_non_zero(FRAMES_START)?;
     }
     let torn = dropped_bytes > 0 || n + 1 < pages.len();
-    let log_id = torn_page.header.log_id;
     let row_end = first_doubtful + n;
-    let sealed = |ids: &[Id], end: u64| sealed_row(dir, ids, log_id, end);
     if let Some(from) = poisoned_from.filter(|from| *from < good.offset) {
         let kept = live[..=row_end].partition_point(|id| id.base_offset < from);
         let doubted = sealed_row(dir, &live[..=row_end], log_id, good.offset);
-        let old = Doubted { segments: &doubted, from, end: good.offset, last: torn_page.header, last_place: good };
+        let (last, epoch) = (torn_page.header, next_epoch(live)?);
+        let old = Doubted { segments: &doubted, from, end: good.offset, epoch, last, last_place: good };
         let (header, found, active) = write_anew(dir, limits, &old)?;
-        let mut segments = sealed(&live[..kept], from);
+        let mut segments = sealed_row(dir, &live[..kept], log_id, from);
         segments.push(Arc::new(active));
         let durable = good.offset;
         return Ok(Recovered { segments, header, found, durable, records_behind_mark, dropped_bytes });
@@ -288,13 +301,13 @@ fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &O
         };
         let active = make(dir, limits, header)?;
         let kept = live[..=row_end].partition_point(|id| id.base_offset < good.offset);
-        let mut segments = sealed(&live[..kept], good.offset);
+        let mut segments = sealed_row(dir, &live[..kept], log_id, good.offset);
         segments.push(Arc::new(active));
         let found = Place::start(&header).found(&header);
         return Ok(Recovered { segments, header, found, durable: good.offset, records_behind_mark, dropped_bytes });
     }
     let header = torn_page.header;
-    let mut segments = sealed(&live[..row_end], header.base_offset);
+    let mut segments = sealed_row(dir, &live[..row_end], log_id, header.base_offset);
     let page = pages.remove(n);
     let page = FirstPage { bytes, ..page };
     let used = u32::try_from(good.offset - header.base_offset).unwrap_or(u32::MAX);
@@ -417,6 +430,8 @@ struct Doubted<'a> {
     segments: &'a [Arc<Segment>],
     from: u64,
     end: u64,
+    /// Of the segment that takes their place: above all that are there.
+    epoch: u32,
     /// The segment that `end` lies in, and where.
     last: Header,
     last_place: Place,
@@ -424,7 +439,6 @@ struct Doubted<'a> {
 
 /// Writes the doubted records anew into one segment of the next epoch, which gets its name when all of them are synced.
 fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Header, Found, Segment)> {
-    let ids: Vec<_> = old.segments.iter().map(|segment| segment.id).collect();
     let mut place = old.last_place;
     let mut bytes = 0;
     let mut payload_bytes = 0;
@@ -435,7 +449,7 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
     })?;
     let header = Header {
         base_offset: old.from,
-        epoch: next_epoch(&ids)?,
+        epoch: old.epoch,
         prior_payload_bytes: (old.last.prior_payload_bytes.saturating_add(old.last_place.payload_bytes))
             .saturating_sub(payload_bytes),
         cause: Cause::Recovery,
@@ -443,7 +457,9 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
     };
     let store_bytes = FRAMES_START + (bytes + SEAL_BYTES).max(limits.segment_bytes).next_multiple_of(8);
     let allocated = FRAMES_START + bytes + SEAL_BYTES;
-    let store = Store::create(dir, NEXT_STORE, header, None, store_bytes, allocated)?;
+    let id = Id { base_offset: header.base_offset, epoch: header.epoch };
+    let temporary = temporary_name(&id.store_name());
+    let store = Store::create(dir, &temporary, header, None, store_bytes, allocated)?;
     let mut at = FRAMES_START;
     let mut offset = old.from;
     let mut entries = Vec::new();
@@ -464,8 +480,7 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
     store.file()?.sync()?;
     store.write_slot(&durable)?;
     store.file()?.sync()?;
-    let id = Id { base_offset: header.base_offset, epoch: header.epoch };
-    dir.rename(NEXT_STORE, dir, &id.store_name())?;
+    dir.rename(&temporary, dir, &id.store_name())?;
     dir.sync()?;
     let page = store::read_first_page(dir.open_write(&id.store_name())?, id.base_offset, id.epoch)?;
     let used = u32::try_from(old.end - old.from).unwrap_or(u32::MAX);
@@ -481,8 +496,8 @@ fn for_each_frame(old: &Doubted<'_>, mut each: impl FnMut(&record::Head, &[u8]) 
     for segment in old.segments.iter().filter(|segment| segment.limit() > old.from) {
         for offset in segment.id.base_offset.max(old.from)..segment.limit().min(old.end) {
             match segment.find(offset)? {
-                crate::segment::Found::Stored(frame, _) => each(&frame.head, frame.payload)?,
-                crate::segment::Found::InRing(position) => return Err(segment.corrupt(position, offset)),
+                Standing::Stored(frame, _) => each(&frame.head, frame.payload)?,
+                Standing::InRing(position) => return Err(segment.corrupt(position, offset)),
             }
         }
     }

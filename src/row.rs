@@ -31,6 +31,7 @@ pub(crate) struct Rows {
     current: Mutex<Arc<Row>>,
     generation: AtomicU64,
     opened: AtomicUsize,
+    places: Places,
 }
 
 impl Rows {
@@ -39,6 +40,7 @@ impl Rows {
             current: Mutex::new(Arc::new(Row { segments })),
             generation: AtomicU64::new(1),
             opened: AtomicUsize::new(0),
+            places: Places::default(),
         }
     }
 
@@ -80,6 +82,25 @@ impl Rows {
                 }
             }
         });
+        self.places.forget_idle();
+    }
+
+    /// Lends a reader, which keeps nothing alive that the newest row has let go.
+    #[inline(always)]
+    pub(crate) fn lend<R>(&self, work: impl FnOnce(&mut Reader) -> R) -> R {
+        self.places.with(|reader| {
+            let result = work(reader);
+            // Who let go passed this place by, since it was in use.
+            if reader.generation != self.generation() {
+                reader.row = None;
+            }
+            result
+        })
+    }
+
+    /// Makes every place forget the row that it saw, so that its files can be closed.
+    pub(crate) fn forget(&self) {
+        self.places.forget();
     }
 }
 
@@ -189,12 +210,11 @@ struct Place(Mutex<Reader>);
 
 /// Where the threads that read by offset stand: each finds a place that is free, and none ever waits for one.
 #[derive(Default)]
-pub(crate) struct Places([Place; PLACES]);
+struct Places([Place; PLACES]);
 
 impl Places {
-    /// Lends a reader.
     #[inline(always)]
-    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Reader) -> R) -> R {
+    fn with<R>(&self, work: impl FnOnce(&mut Reader) -> R) -> R {
         let first = here();
         for n in 0..PLACES {
             match self.0[(first + n) % PLACES].0.try_lock() {
@@ -206,8 +226,16 @@ impl Places {
         work(&mut Reader::default())
     }
 
-    /// Makes every place forget the row that it saw, so that its files can be closed.
-    pub(crate) fn clear(&self) {
+    /// Makes every place that nobody uses now forget the row that it saw.
+    fn forget_idle(&self) {
+        for place in &self.0 {
+            if let Ok(mut reader) = place.0.try_lock() {
+                *reader = Reader::default();
+            }
+        }
+    }
+
+    fn forget(&self) {
         for place in &self.0 {
             *place.0.lock().unwrap_or_else(PoisonError::into_inner) = Reader::default();
         }

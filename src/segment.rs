@@ -2,48 +2,15 @@
 //! index where that leads astray. It knows nothing of its neighbours but the offset at which it ends.
 
 use crate::error::{Error, Result, Status};
+use crate::fresh::Prepared;
+use crate::id::Id;
 use crate::index::{Index, Owner};
-use crate::record::{FRAMES_START, Frame, Header, Kind, Slot};
-use crate::store::{self, FirstPage, Scan, Store};
-use crate::sys::{Dir, File};
+use crate::record::{FRAMES_START, Frame, Kind, Slot};
+use crate::store::{self, FirstPage, Store};
+use crate::sys::Dir;
+use crate::walk::walk;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-/// No record's offset reaches this: 2^64 - 2^31, so that an offset in a segment never overflows.
-pub(crate) const OFFSET_END: u64 = u64::MAX - (1 << 31) + 1;
-/// The name under which the next store is made.
-pub(crate) const NEXT_STORE: &str = "next-store.tmp";
-
-/// What tells one segment of a log from another, and gives it its files' names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Id {
-    pub base_offset: u64,
-    pub epoch: u32,
-}
-
-impl Id {
-    /// The store's file name.
-    pub(crate) fn store_name(self) -> String {
-        format!("{:020}-{:08x}.store", self.base_offset, self.epoch)
-    }
-
-    /// The index's file name.
-    pub(crate) fn index_name(self) -> String {
-        format!("{:020}-{:08x}.index", self.base_offset, self.epoch)
-    }
-
-    /// The segment whose file has this name, and whether it is the store; `None` for a foreign name.
-    pub(crate) fn parse(name: &str) -> Option<(Self, bool)> {
-        let (stem, is_store) = match name.strip_suffix(".store") {
-            Some(stem) => (stem, true),
-            None => (name.strip_suffix(".index")?, false),
-        };
-        let (base, epoch) = (stem.get(..20)?, stem.get(21..)?);
-        let id = Self { base_offset: base.parse().ok()?, epoch: u32::from_str_radix(epoch, 16).ok()? };
-        let written = if is_store { id.store_name() } else { id.index_name() };
-        (written == name && id.base_offset <= OFFSET_END).then_some((id, is_store))
-    }
-}
 
 /// The files of a segment, open.
 struct Files {
@@ -100,27 +67,17 @@ pub(crate) struct Segment {
     synced: AtomicBool,
     /// How many durable slots have been written.
     slots: AtomicU64,
-    /// So many of its records were looked for by walking the store; a record among them that is not found is corrupt.
-    walked: Mutex<u64>,
+    walked: Mutex<Walked>,
 }
 
-/// What makes a segment.
-pub(crate) struct Plan {
-    pub header: Header,
-    /// Bytes of the store's file.
-    pub store_bytes: u64,
-    /// Bytes of it that are allocated at once.
-    pub allocated: u64,
-    pub index_records: u32,
-    /// All before it is durable: its first slot says so.
-    pub all_before_is_durable: bool,
-}
-
-/// A store that was made, but has no name in the log yet.
-pub(crate) struct Prepared {
-    store: Store,
-    slots: u64,
-    index_records: u32,
+/// What the last walk of the store saw. A record in there that is not found now is corrupt; walking again would find
+/// no more.
+#[derive(Default)]
+struct Walked {
+    /// So many records.
+    records: u64,
+    /// Up to here; 0 if there was no walk.
+    stored: u64,
 }
 
 /// What stands at an offset.
@@ -152,7 +109,7 @@ impl Segment {
             limit: AtomicU64::new(limit),
             synced: AtomicBool::new(false),
             slots: AtomicU64::new(0),
-            walked: Mutex::new(0),
+            walked: Mutex::default(),
         }
     }
 
@@ -167,45 +124,20 @@ impl Segment {
         let header = page.header;
         let id = Id { base_offset: header.base_offset, epoch: header.epoch };
         let slots = page.slot.map_or(0, |slot| slot.count);
-        let index = Index::open_to_write(dir, &id.index_name(), owner(&header), used, index_records)?;
+        let index = Index::open_to_write(dir, &id.index_name(), Owner::of(&header), used, index_records)?;
         let files = Files::new(Store::from_first_page(page), index);
         let segment = Self::build(dir, id, header.log_id, Some(files), end, u64::MAX);
         segment.slots.store(slots, Ordering::Relaxed);
         Ok(segment)
     }
 
-    /// Makes the files of a new segment; the store gets its name with [`Segment::publish`].
-    pub(crate) fn prepare(dir: &Dir, plan: &Plan) -> Result<Prepared> {
-        let header = plan.header;
-        let slot = plan.all_before_is_durable.then_some(Slot {
-            count: 1,
-            position: FRAMES_START,
-            next_offset: header.base_offset,
-            last_timestamp_ns: header.timestamp_floor_ns,
-            payload_bytes: 0,
-            sealed: false,
-        });
-        let store = Store::create(dir, NEXT_STORE, header, slot.as_ref(), plan.store_bytes, plan.allocated)?;
-        Ok(Prepared { store, slots: u64::from(slot.is_some()), index_records: plan.index_records })
-    }
-
     /// Gives a prepared segment its place in the directory. The directory is to be synced before anything in the
     /// segment counts as durable.
     pub(crate) fn publish(dir: &Arc<Dir>, mut prepared: Prepared) -> Result<Self> {
+        prepared.name(dir)?;
         let header = *prepared.store.header();
         let id = Id { base_offset: header.base_offset, epoch: header.epoch };
-        let name_it = || {
-            let index = Index::create(dir, &id.index_name(), owner(&header), prepared.index_records, &[])?;
-            dir.rename(NEXT_STORE, dir, &id.store_name())?;
-            Ok(index)
-        };
-        let index = name_it().inspect_err(|_| {
-            // Its space is given back at once; what cannot be unlinked now is unlinked by the next try or the next
-            // open.
-            let _ = dir.unlink(NEXT_STORE);
-        })?;
-        prepared.store.set_name(dir, &id.store_name());
-        let files = Files::new(prepared.store, index);
+        let files = Files::new(prepared.store, prepared.index);
         let segment = Self::build(dir, id, header.log_id, Some(files), FRAMES_START, u64::MAX);
         segment.slots.store(prepared.slots, Ordering::Relaxed);
         Ok(segment)
@@ -218,7 +150,7 @@ impl Segment {
         let (header, slots) = (page.header, page.slot.map_or(0, |slot| slot.count));
         let bytes = page.bytes.max(store_bytes);
         page.file.grow_to(bytes)?;
-        let index = Index::create(&self.dir, &self.id.index_name(), owner(&header), index_records, &[])?;
+        let index = Index::create(&self.dir, &self.id.index_name(), Owner::of(&header), index_records, &[])?;
         let store = Store::from_first_page(FirstPage { bytes, ..page });
         let files = Files::new(store, index);
         let segment = Self::build(&self.dir, self.id, header.log_id, Some(files), FRAMES_START, u64::MAX);
@@ -252,6 +184,9 @@ impl Segment {
             _ => error,
         })?;
         let page = store::read_first_page(file, self.id.base_offset, self.id.epoch)?;
+        if page.unused {
+            return Err(page.corrupt("it holds no records, though others follow it"));
+        }
         if page.header.log_id != self.log_id {
             let path = page.file.path();
             return Err(Error::new(
@@ -260,7 +195,7 @@ impl Segment {
             )
             .at(self.id.base_offset));
         }
-        let owner = owner(&page.header);
+        let owner = Owner::of(&page.header);
         let index = Index::open(&self.dir, &self.id.index_name(), owner).ok().flatten();
         let index = index.unwrap_or_else(|| Index::in_memory(Vec::new()));
         Ok(Files::new(Store::mapped(page)?, index))
@@ -333,6 +268,13 @@ impl Segment {
     /// Ends it: it takes no more records.
     pub(crate) fn set_limit(&self, limit: u64) {
         self.limit.store(limit, Ordering::Release);
+    }
+
+    /// Whether half of its store or of its index is used.
+    pub(crate) fn is_half_full(&self, next_offset: u64) -> bool {
+        let Some(files) = self.files.get() else { return false };
+        let records = next_offset.saturating_sub(self.id.base_offset);
+        self.end() > files.store.bytes() / 2 || records > u64::from(files.index.capacity()) / 2
     }
 
     /// Whether all of it has been synced.
@@ -415,11 +357,12 @@ impl Segment {
     fn find_by_walking<'a>(&self, files: &'a Files, offset: u64) -> Result<Found<'a>> {
         let n = offset - self.id.base_offset;
         let mut walked = self.walked.lock().unwrap_or_else(PoisonError::into_inner);
-        if n >= *walked {
+        let stored = self.stored();
+        if n >= walked.records && stored > walked.stored {
             let index = files.rebuilt.get().unwrap_or(&files.index);
             let file = self.dir.open_read(&self.id.store_name())?;
-            let (entries, whole) = walk(&file, &files.store, self.limit(), self.stored(), index)?;
-            *walked = if self.limit() == u64::MAX { entries.len() as u64 } else { u64::MAX };
+            let (entries, whole) = walk(&file, &files.store, self.limit(), stored, index)?;
+            *walked = Walked { records: entries.len() as u64, stored };
             if files.index.writable() {
                 for (n, entry) in (0..).zip(&entries) {
                     files.index.set_position(n, u64::from(*entry) * 8);
@@ -440,7 +383,7 @@ impl Segment {
     /// A good index for the next one who opens the segment. Best effort: this one has it in memory.
     fn replace_index(&self, files: &Files, entries: &[u32]) {
         if let Ok(capacity) = u32::try_from(entries.len()) {
-            let _ = Index::create(&self.dir, &self.id.index_name(), owner(files.store.header()), capacity, entries);
+            let _ = Index::create(&self.dir, &self.id.index_name(), Owner::of(files.store.header()), capacity, entries);
         }
     }
 
@@ -456,133 +399,5 @@ impl Segment {
             ),
         )
         .at(offset)
-    }
-}
-
-fn owner(header: &Header) -> Owner {
-    Owner { base_offset: header.base_offset, epoch: header.epoch, seed: header.seed }
-}
-
-/// How much a walk may try where frames are damaged: whatever the file holds, it ends.
-struct Budget(u64);
-
-impl Budget {
-    fn spend(&mut self, cost: u64) -> bool {
-        self.0 = self.0.saturating_sub(cost);
-        self.0 > 0
-    }
-}
-
-/// Positions / 8 of the records from `base` to `limit` that stand below `end`, and whether each was proved. Damaged
-/// ones have the place where they should stand, or 0. Behind a damaged frame the next good one is taken from the old
-/// index where that helps, else looked for at each eighth byte; it counts only if the one behind it is good as well.
-fn walk(file: &File, store: &Store, limit: u64, end: u64, hints: &Index) -> Result<(Vec<u32>, bool)> {
-    let (seed, base) = (store.header().seed, store.header().base_offset);
-    let mut scan = Scan::new(file, seed, store.bytes());
-    let end = end.min(store.bytes());
-    let mut budget = Budget((1 << 24) + 4 * end);
-    let mut entries = Vec::new();
-    let (mut position, mut offset, mut whole) = (FRAMES_START, base, true);
-    while offset < limit && position < end {
-        let (next_position, next_offset) = match scan.frame(position, offset)? {
-            Some(head) if head.kind == Kind::Seal => break,
-            Some(head) => (position + head.frame_bytes(), offset + 1),
-            None => {
-                whole = false;
-                let place = Place { position, offset, end, limit, base };
-                match resync(&mut scan, &place, hints, &mut budget, seed)? {
-                    Some(found) => found,
-                    None => break,
-                }
-            }
-        };
-        for n in offset..next_offset {
-            let entry = if n == offset { u32::try_from(position / 8).unwrap_or(0) } else { 0 };
-            entries
-                .try_reserve(1)
-                .map_err(|_| Error::new(Status::Memory, "out of memory: an index cannot be rebuilt"))?;
-            entries.push(entry);
-        }
-        (position, offset) = (next_position, next_offset);
-    }
-    Ok((entries, whole && (limit == u64::MAX || offset == limit)))
-}
-
-/// Where a walk met a bad frame, and its bounds.
-struct Place {
-    position: u64,
-    offset: u64,
-    end: u64,
-    limit: u64,
-    base: u64,
-}
-
-fn resync(
-    scan: &mut Scan<'_>,
-    place: &Place,
-    hints: &Index,
-    budget: &mut Budget,
-    seed: u32,
-) -> Result<Option<(u64, u64)>> {
-    const HINTS: u64 = 4096;
-    for offset in place.offset + 1..place.limit.min(place.offset.saturating_add(HINTS)) {
-        let position = hints.position(offset - place.base);
-        if position > place.position && position < place.end && scan.frame(position, offset)?.is_some() {
-            return Ok(Some((position, offset)));
-        }
-    }
-    let mut position = place.position + 8;
-    while position < place.end && budget.spend(1) {
-        if let Some((head, crc)) = scan.candidate(position)? {
-            let skipped = (position - place.position) / crate::record::FRAME_HEADER;
-            let highest = place.offset.saturating_add(skipped.clamp(1, 1 << 16)).min(place.limit);
-            if !budget.spend(head.frame_bytes() + (highest - place.offset)) {
-                return Ok(None);
-            }
-            for offset in place.offset + 1..=highest {
-                if head.fits(seed, offset, crc)
-                    && (offset + 1 >= place.limit
-                        || position + head.frame_bytes() == place.end
-                        || scan.frame(position + head.frame_bytes(), offset + 1)?.is_some())
-                {
-                    return Ok(Some((position, offset)));
-                }
-            }
-        }
-        position += 8;
-    }
-    Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_say_base_and_epoch() {
-        let id = Id { base_offset: 42, epoch: 0xAB };
-        assert_eq!(id.store_name(), "00000000000000000042-000000ab.store");
-        assert_eq!(Id::parse(&id.store_name()), Some((id, true)));
-        assert_eq!(Id::parse(&id.index_name()), Some((id, false)));
-        let last = Id { base_offset: OFFSET_END, epoch: u32::MAX };
-        assert_eq!(Id::parse(&last.store_name()), Some((last, true)));
-    }
-
-    #[test]
-    fn foreign_names_are_foreign() {
-        for name in [
-            "",
-            ".store",
-            "1-0.store",
-            "00000000000000000042-000000AB.store",
-            "+0000000000000000042-000000ab.store",
-            "99999999999999999999-00000000.store",
-            "18446744073709551615-00000000.store",
-            "00000000000000000042_000000ab.store",
-            "00000000000000000042-000000ab.store.bak",
-            "000000000000000000é-000000ab.store",
-        ] {
-            assert_eq!(Id::parse(name), None, "{name}");
-        }
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::checksum::crc32c;
 use crate::error::{Error, Result, Status};
-use crate::record::{self, FRAME_HEADER, FRAMES_START, Frame, Head, Header, NoHeader, Slot};
+use crate::record::{self, Cause, FRAME_HEADER, FRAMES_START, Frame, Head, Header, NoHeader, Slot};
 use crate::sys::{Dir, File, ReadMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -24,6 +24,8 @@ pub(crate) struct FirstPage {
     pub header: Header,
     pub slot: Option<Slot>,
     pub bytes: u64,
+    /// It was made ahead of need and got its name, but its header never reached the disk: nothing in it was synced.
+    pub unused: bool,
 }
 
 /// Reads the first 4 KiB of a store that must have this base and epoch.
@@ -32,13 +34,7 @@ pub(crate) fn read_first_page(file: File, base_offset: u64, epoch: u32) -> Resul
     let got = file.read_at(&mut page, 0)?;
     let page = &page[..got];
     let path = file.path();
-    let corrupt = |why: &str| {
-        Error::new(
-            Status::Corrupt,
-            format!("'{path}', byte 0: {why}; nothing was changed, restore the file from a copy"),
-        )
-        .at(base_offset)
-    };
+    let corrupt = |why: &str| corrupt_header(path, why, base_offset);
     let header = Header::decode_page(page).map_err(|none| match none {
         NoHeader::Damaged => corrupt("both copies of its header are damaged"),
         NoHeader::Foreign => Error::new(
@@ -53,20 +49,34 @@ pub(crate) fn read_first_page(file: File, base_offset: u64, epoch: u32) -> Resul
             ),
         ),
     })?;
+    let unused = header.cause == Cause::Ahead;
+    let header = if unused { Header { epoch, base_offset, ..header } } else { header };
     if (header.base_offset, header.epoch) != (base_offset, epoch) {
         return Err(corrupt("its header is that of another segment"));
     }
-    let slot = Slot::decode_page(page, &header);
+    let slot = Slot::decode_page(page, &header).filter(|_| !unused);
     let bytes = file.stat()?.bytes;
     if bytes < FRAMES_START {
         return Err(corrupt("it was cut short"));
     }
-    Ok(FirstPage { file, header, slot, bytes })
+    Ok(FirstPage { file, header, slot, bytes, unused })
+}
+
+impl FirstPage {
+    /// The error for a header that cannot be right.
+    pub(crate) fn corrupt(&self, why: &str) -> Error {
+        corrupt_header(self.file.path(), why, self.header.base_offset)
+    }
+}
+
+fn corrupt_header(path: &str, why: &str, base_offset: u64) -> Error {
+    let text = format!("'{path}', byte 0: {why}; nothing was changed, restore the file from a copy");
+    Error::new(Status::Corrupt, text).at(base_offset)
 }
 
 impl Store {
-    /// Writes a new store under a temporary name, with its header and size, and syncs it. It has no name in the log
-    /// yet. The first `allocated` bytes have their place on the disk.
+    /// Writes a new store under a name that is none in the log, with its header and size, and syncs it. The first
+    /// `allocated` bytes have their place on the disk.
     pub(crate) fn create(
         dir: &Dir,
         name: &str,
@@ -88,6 +98,13 @@ impl Store {
             return Err(error);
         }
         Ok(Self { file: Mutex::new(Some(Arc::new(file))), header, map: OnceLock::new(), bytes })
+    }
+
+    /// Gives a store that was made ahead its real header, which reaches the disk with the first sync.
+    pub(crate) fn settle(&mut self, header: Header, slot: Option<&Slot>) -> Result<()> {
+        self.file()?.write_at(&header.encode_page(slot), 0)?;
+        self.header = header;
+        Ok(())
     }
 
     /// The store behind a first page that was read.

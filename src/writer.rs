@@ -1,14 +1,17 @@
 //! The writer's side of a log, under the writer's mutex: frames into the tail, room for the next one, rolling.
 //! The common append touches memory only; all that needs a system call is in `make_room` and behind it.
 
+use crate::ahead::Ahead;
 use crate::checksum::crc32c;
 use crate::commit::{Commit, Mark};
 use crate::config::Limits;
 use crate::control::Control;
 use crate::error::{Error, Result, Status};
+use crate::fresh::{Plan, Prepared, Unused, fresh_header};
+use crate::id::OFFSET_END;
 use crate::record::{self, Cause, FRAME_HEADER, FRAMES_START, Header, Kind, SEAL_BYTES, Seal, Slot};
 use crate::row::Rows;
-use crate::segment::{OFFSET_END, Plan, Prepared, Segment};
+use crate::segment::Segment;
 use crate::sys::{self, Dir};
 use crate::tail::{RING_BYTES, THROUGH_RING_BYTES, Tail};
 use std::sync::Arc;
@@ -16,8 +19,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The store's space is allocated in steps of this size, ahead of what is appended.
 const ALLOCATE_STEP: u64 = 16 << 20;
-/// When so much of the ring is full, it is written out.
-const WRITE_OUT_BYTES: u64 = RING_BYTES / 2;
+/// When so much of the ring waits to be written out, the keeper is called; while it is at that, appends go on in the
+/// rest.
+const CALL_BYTES: u64 = RING_BYTES / 4;
+/// How often that is looked at.
+const LOOK_BYTES: u64 = RING_BYTES / 8;
 /// Frames of a batch that goes to the store directly are gathered to writes of about this size.
 const GATHER_BYTES: usize = 256 << 10;
 
@@ -29,6 +35,7 @@ pub(crate) struct Parts<'a> {
     pub control: &'a Control,
     pub commit: &'a Commit,
     pub rows: &'a Rows,
+    pub ahead: &'a Ahead,
     /// The next offset, for readers.
     pub published: &'a AtomicU64,
 }
@@ -71,6 +78,8 @@ pub(crate) struct Appended {
     pub first_offset: u64,
     /// Behind the last record.
     pub next_offset: u64,
+    /// There is work for the keeper: the ring fills up.
+    pub call: bool,
     /// A segment became full.
     pub rolled: bool,
     /// So many full segments wait for their sync that whoever rolls must wait too.
@@ -134,18 +143,18 @@ impl Writer {
         now_ns: u64,
     ) -> Result<Appended> {
         let bytes = record::frame_bytes(payload.len());
-        let mut rolled = (false, false);
+        let mut made = Room::default();
         if bytes > THROUGH_RING_BYTES {
             return self.append_directly(parts, &[payload], bytes);
         }
         if self.end + bytes > self.room || self.next_offset >= self.offset_room {
-            rolled = self.make_room(parts, bytes, 1)?;
+            made = self.make_room(parts, bytes, 1)?;
         }
         let first_offset = self.next_offset;
         let timestamp_ns = now_ns.max(self.last_timestamp_ns);
         self.put(parts, Kind::Record { more: false }, timestamp_ns, payload, payload_crc);
         self.publish(parts);
-        Ok(Appended { first_offset, next_offset: self.next_offset, rolled: rolled.0, must_wait: rolled.1 })
+        Ok(self.appended(first_offset, made))
     }
 
     /// Appends a batch, all of it or nothing. `bytes` is what its frames take.
@@ -153,10 +162,10 @@ impl Writer {
         if bytes > THROUGH_RING_BYTES {
             return self.append_directly(parts, payloads, bytes);
         }
-        let mut rolled = (false, false);
+        let mut made = Room::default();
         let count = payloads.len() as u64;
         if self.end + bytes > self.room || self.next_offset.saturating_add(count) > self.offset_room {
-            rolled = self.make_room(parts, bytes, count)?;
+            made = self.make_room(parts, bytes, count)?;
         }
         let first_offset = self.next_offset;
         let timestamp_ns = self.now();
@@ -165,7 +174,7 @@ impl Writer {
             self.put(parts, Kind::Record { more }, timestamp_ns, payload, crc32c(0, payload));
         }
         self.publish(parts);
-        Ok(Appended { first_offset, next_offset: self.next_offset, rolled: rolled.0, must_wait: rolled.1 })
+        Ok(self.appended(first_offset, made))
     }
 
     /// A frame into the ring and its place into the index. Nobody sees it before `publish`.
@@ -186,6 +195,12 @@ impl Writer {
         self.payload_bytes = self.payload_bytes.wrapping_add(payload_len as u64);
     }
 
+    #[inline(always)]
+    fn appended(&self, first_offset: u64, made: Room) -> Appended {
+        let Room { call, rolled, must_wait } = made;
+        Appended { first_offset, next_offset: self.next_offset, call, rolled, must_wait }
+    }
+
     /// Makes what was put visible: the published offset is stored last.
     #[inline]
     fn publish(&self, parts: &Parts<'_>) {
@@ -196,7 +211,7 @@ impl Writer {
 
     /// Frames that are too large for the ring: the ring is written out, then they are, then they are published.
     fn append_directly(&mut self, parts: &Parts<'_>, payloads: &[&[u8]], bytes: u64) -> Result<Appended> {
-        let (rolled, must_wait) = self.make_room(parts, bytes, payloads.len() as u64)?;
+        let made = self.make_room(parts, bytes, payloads.len() as u64)?;
         self.write_out(parts)?;
         let before = (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends);
         let mut gathered = Vec::new();
@@ -208,7 +223,7 @@ impl Writer {
                 self.active.set_stored(self.end);
                 parts.control.set_stored(self.end);
                 self.publish(parts);
-                Ok(Appended { first_offset: before.1, next_offset: self.next_offset, rolled, must_wait })
+                Ok(self.appended(before.1, made))
             }
             Err(error) => {
                 (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends) = before;
@@ -254,10 +269,9 @@ impl Writer {
     }
 
     /// Makes room for frames of `bytes` bytes and `count` records: in the segment (else it rolls), on the disk, in the
-    /// ring. Says whether it rolled, and whether too many full segments wait. On failure nothing has changed, but
-    /// that the segment may have been sealed.
+    /// ring. On failure nothing has changed, but that the segment may have been sealed.
     #[cold]
-    fn make_room(&mut self, parts: &Parts<'_>, bytes: u64, count: u64) -> Result<(bool, bool)> {
+    fn make_room(&mut self, parts: &Parts<'_>, bytes: u64, count: u64) -> Result<Room> {
         if parts.commit.is_poisoned() {
             return Err(parts.commit.poisoned());
         }
@@ -269,30 +283,31 @@ impl Writer {
             .at(self.next_offset));
         }
         let need = bytes + SEAL_BYTES;
-        let mut rolled = (false, false);
+        let mut made = Room::default();
         if !self.fits(need, count)? {
-            rolled = if self.is_empty() {
+            if self.is_empty() {
                 self.enlarge(parts, need, count)?;
-                (false, false)
             } else {
-                self.roll(parts, need, count)?
-            };
+                made.must_wait = self.roll(parts, need, count)?;
+                made.rolled = true;
+            }
         }
-        self.allocate(self.end + need)?;
-        let mut stored = self.active.stored();
-        if self.end + bytes > stored + WRITE_OUT_BYTES {
+        self.allocate(parts, self.end + need)?;
+        let waiting = self.end - self.active.stored();
+        made.call = waiting >= CALL_BYTES;
+        if waiting + bytes > RING_BYTES {
+            // The keeper does not keep up, or there is none.
             self.write_out(parts)?;
-            stored = self.active.stored();
         }
-        self.room = (self.allocated - SEAL_BYTES).min(stored + WRITE_OUT_BYTES.max(bytes));
+        let ring_room = (self.active.stored() + RING_BYTES).min(self.end + bytes.max(LOOK_BYTES));
+        self.room = (self.allocated - SEAL_BYTES).min(ring_room);
         self.offset_room =
             self.active.id.base_offset.saturating_add(u64::from(self.active.index_capacity()?)).min(OFFSET_END);
-        Ok(rolled)
+        Ok(made)
     }
 
     fn write_out(&self, parts: &Parts<'_>) -> Result<()> {
-        let written = parts.commit.write_out(parts.tail, parts.control, &self.active, self.end);
-        written.map_err(|error| parts.poison_unless_full(error))
+        write_out(parts, &self.active, self.end)
     }
 
     fn fits(&self, need: u64, count: u64) -> Result<bool> {
@@ -313,7 +328,7 @@ impl Writer {
     }
 
     /// Allocates the store's space up to `position` and somewhat ahead.
-    fn allocate(&mut self, position: u64) -> Result<()> {
+    fn allocate(&mut self, parts: &Parts<'_>, position: u64) -> Result<()> {
         if position <= self.allocated {
             return Ok(());
         }
@@ -321,8 +336,8 @@ impl Writer {
         let ahead = (self.allocated + ALLOCATE_STEP).min(store.bytes()).max(position);
         let allocate = |upto: u64| store.file()?.allocate(self.allocated, upto - self.allocated).map(|()| upto);
         self.allocated = allocate(ahead).or_else(|error| match error.status() {
-            // What is left of the disk may still do for this one.
-            Status::NoSpace if position < ahead => allocate(position),
+            // What is left of the disk may still do for this one; and what waits for its turn is of no use then.
+            Status::NoSpace if parts.ahead.give_back(parts.dir) || position < ahead => allocate(position),
             _ => Err(error),
         })?;
         Ok(())
@@ -341,13 +356,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Seals the active segment and goes on in a new one.
-    fn roll(&mut self, parts: &Parts<'_>, need: u64, count: u64) -> Result<(bool, bool)> {
-        let (prepared, allocated) = self.prepare(parts, need, count)?;
+    /// Seals the active segment and goes on in a new one. `true` if too many full segments wait for their sync.
+    fn roll(&mut self, parts: &Parts<'_>, need: u64, count: u64) -> Result<bool> {
+        let plan = self.plan(parts, need, count)?;
+        match parts.ahead.take(&plan) {
+            Some(unused) => {
+                let allocated = unused.allocated();
+                let prepared = unused.settle(&plan);
+                let rolled = prepared.and_then(|prepared| self.roll_to(parts, prepared, allocated));
+                parts.ahead.done();
+                rolled
+            }
+            None => self.roll_to(parts, Prepared::make(parts.dir, &plan)?, plan.allocated),
+        }
+    }
+
+    fn roll_to(&mut self, parts: &Parts<'_>, prepared: Prepared, allocated: u64) -> Result<bool> {
         self.write_out(parts)?;
         if !self.sealed {
             // Space for the SEAL was kept, but in a file that was cut and recovered.
-            self.allocate(self.end + SEAL_BYTES)?;
+            self.allocate(parts, self.end + SEAL_BYTES)?;
             self.seal(parts)?;
         }
         let fresh = Segment::publish(parts.dir, prepared)?;
@@ -369,10 +397,10 @@ impl Writer {
         self.layout += 2;
         parts.control.set_layout(self.layout, self.next_offset, fresh.id.epoch);
         parts.control.set_stored(FRAMES_START);
-        Ok((true, must_wait))
+        Ok(must_wait)
     }
 
-    fn prepare(&self, parts: &Parts<'_>, need: u64, count: u64) -> Result<(Prepared, u64)> {
+    fn plan(&self, parts: &Parts<'_>, need: u64, count: u64) -> Result<Plan> {
         let (store_bytes, index_records) = Self::sizes(parts, need, count);
         let old = *self.active.store()?.header();
         let header = Header {
@@ -383,9 +411,7 @@ impl Writer {
             ..fresh_header(&old)?
         };
         let all_before_is_durable = parts.commit.durable() == self.next_offset;
-        let allocated = FRAMES_START + need;
-        let plan = Plan { header, store_bytes, allocated, index_records, all_before_is_durable };
-        Ok((Segment::prepare(parts.dir, &plan)?, allocated))
+        Ok(Plan { header, store_bytes, allocated: FRAMES_START + need, index_records, all_before_is_durable })
     }
 
     /// Writes the SEAL, for which space was kept. Nobody sees it before `end` moves, so on a full disk it is tried
@@ -413,6 +439,33 @@ impl Writer {
     }
 }
 
+/// What making room came to.
+#[derive(Clone, Copy, Default)]
+struct Room {
+    call: bool,
+    rolled: bool,
+    must_wait: bool,
+}
+
+/// Writes the frames of a segment up to `end` from the ring to its store.
+pub(crate) fn write_out(parts: &Parts<'_>, segment: &Segment, end: u64) -> Result<()> {
+    let written = parts.commit.write_out(parts.tail, parts.control, segment, end);
+    written.map_err(|error| parts.poison_unless_full(error))
+}
+
+/// Makes the segment that comes behind the active one, before it is needed.
+pub(crate) fn make_ahead(parts: &Parts<'_>, active: &Segment, next_offset: u64) {
+    if !active.is_half_full(next_offset) {
+        return;
+    }
+    parts.ahead.make(|| {
+        let header = fresh_header(active.store()?.header())?;
+        let store_bytes = FRAMES_START + parts.limits.segment_bytes.next_multiple_of(8);
+        let allocated = store_bytes.min(ALLOCATE_STEP);
+        Unused::make(parts.dir, &header, store_bytes, allocated, parts.limits.index_records)
+    });
+}
+
 /// What recovery found of the segment that the log goes on in.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Found {
@@ -422,11 +475,6 @@ pub(crate) struct Found {
     pub payload_bytes: u64,
     pub prior_payload_bytes: u64,
     pub sealed: bool,
-}
-
-/// The header of a new segment of the same log and epoch; the caller sets what differs.
-pub(crate) fn fresh_header(of: &Header) -> Result<Header> {
-    Ok(Header { seed: u32::from_le_bytes(sys::random_bytes()?), created_ns: sys::clock_coarse_ns(), ..*of })
 }
 
 /// Bytes that the frames of a batch take; `None` if they are more than a u64 can say.

@@ -166,7 +166,6 @@ fn an_open_that_fails_amid_writing_anew_leaves_it_to_the_next_one() {
 }
 
 #[test]
-#[ignore = "recovery does not remember that its sync failed"]
 fn a_sync_that_fails_while_a_log_is_recovered_leaves_its_records_in_doubt() {
     let dir = Scratch::new();
     let log = Log::open(dir.path(), &small()).unwrap();

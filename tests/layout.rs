@@ -20,6 +20,7 @@ const TABLE: &[(&str, &[&str])] = &[
     // Bytes, and nothing but bytes.
     ("checksum", &[]),
     ("record", &["checksum"]),
+    ("id", &[]),
     // The operating system.
     ("sys/fault", &[]),
     ("sys/file", &["error", "sys/fault"]),
@@ -29,22 +30,37 @@ const TABLE: &[(&str, &[&str])] = &[
     ("sys", &["sys/dir", "sys/file", "sys/map", "sys/os"]),
     // One file each.
     ("store", &["checksum", "error", "record", "sys"]),
-    ("index", &["checksum", "error", "record", "sys"]),
+    ("index", &["checksum", "error", "id", "record", "sys"]),
     ("tail", &["error", "record", "sys"]),
     ("control", &["checksum", "error", "sys"]),
     ("keeper", &["error", "sys"]),
     // A segment, and many.
-    ("segment", &["error", "index", "record", "store", "sys"]),
+    ("walk", &["error", "index", "record", "store", "sys"]),
+    ("fresh", &["error", "id", "index", "record", "store", "sys"]),
+    ("segment", &["error", "fresh", "id", "index", "record", "store", "sys", "walk"]),
     ("row", &["error", "record", "segment", "tail"]),
+    ("ahead", &["error", "fresh", "sys"]),
     ("commit", &["control", "error", "record", "segment", "sys", "tail"]),
-    ("writer", &["checksum", "commit", "config", "control", "error", "record", "row", "segment", "sys", "tail"]),
-    ("recovery", &["checksum", "config", "control", "error", "record", "segment", "store", "sys", "tail", "writer"]),
+    (
+        "writer",
+        &[
+            "ahead", "checksum", "commit", "config", "control", "error", "fresh", "id", "record", "row", "segment",
+            "sys", "tail",
+        ],
+    ),
+    (
+        "recovery",
+        &[
+            "checksum", "config", "control", "error", "fresh", "id", "record", "segment", "store", "sys", "tail",
+            "writer",
+        ],
+    ),
     // The log, and a place in it.
     (
         "log",
         &[
-            "checksum", "commit", "config", "control", "error", "keeper", "record", "recovery", "row", "sys", "tail",
-            "writer",
+            "ahead", "checksum", "commit", "config", "control", "error", "keeper", "record", "recovery", "row", "sys",
+            "tail", "writer",
         ],
     ),
     ("cursor", &["error", "log", "record", "row", "segment", "tail"]),

@@ -301,6 +301,43 @@ fn behind_a_seal_the_log_goes_on_in_a_new_segment() {
 }
 
 #[test]
+fn a_segment_whose_own_header_a_power_loss_took_is_out_of_the_row() {
+    // A roll gives a segment that was made ahead of need its own header without a sync. Where that did not reach the
+    // disk, none of its records was ever synced, whatever else of it did.
+    let mut image = killed(116);
+    image.write_out();
+    let image = image.kept();
+    let store = image.last_store();
+    let own = Header::of(&image.0[&store]);
+    let ahead = Header { base: 0, time_floor: 0, cause: 4, seed: 77, ..own };
+    let dropped = image.0[&store][FRAMES..].iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let torn = |copies: &[usize]| {
+        let mut torn = image.clone();
+        without_slots(&mut torn, std::slice::from_ref(&store));
+        for at in copies {
+            torn.file(&store)[*at..at + 80].copy_from_slice(&ahead.bytes());
+        }
+        torn
+    };
+    for copy in [0, 1024] {
+        check(&torn(&[copy]), 116, 116 - own.base, 0);
+    }
+    let both = torn(&[0, 1024]);
+    let after = check(&both, own.base, 0, dropped as u64);
+    assert_eq!(after.0[&format!("lost/{store}")], both.0[&store], "it is in lost/ as it was");
+
+    // With none before it, it is no torn tail: the first segment of a log is made with its own header.
+    let mut alone = both.clone();
+    alone.0.retain(|name, _| *name == store);
+    let dir = alone.place();
+    let error = Log::open(dir.path(), &small()).err().unwrap();
+    assert_eq!(error.status(), seglog::Status::Corrupt);
+    let mut left = Image::of(dir.path());
+    left.0.remove("LIVE");
+    assert_eq!(left, alone, "nothing is changed");
+}
+
+#[test]
 fn foreign_files_stay_as_they_are() {
     use std::os::unix::ffi::OsStrExt as _;
     let names: [&[u8]; 12] = [

@@ -133,7 +133,6 @@ fn memory_does_not_grow_with_the_bytes_stored_and_files_stay_bounded() {
 }
 
 #[test]
-#[ignore = "a place where a thread has read by offset keeps every segment mapped that a cursor opens after that"]
 fn mappings_stay_bounded_whoever_reads() {
     let _alone = alone();
     let small = thousand(4096);

@@ -100,14 +100,15 @@ fn on_log(log: *const log_t, error: *mut log_error_t, body: impl FnOnce(&Log) ->
 ///
 /// Durability: on return the log, its name in the directory and the directory's name in its parent are durable, and so
 /// is every record that was recovered. Time: by the number of files and the part since the last durable mark, never by
-/// the bytes stored. One thread of the library is started; it blocks all signals and ends with `log_close`.
+/// the bytes stored. Two threads of the library are started; they block all signals and end with `log_close`.
 ///
 /// Threads: any; two opens of one directory exclude each other.
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is
 /// out of range or not built yet); `LOG_E_NOT_FOUND` (the parent is missing, or the path is not a directory);
 /// `LOG_E_LOCKED` (another handle, in this or another process, writes this log); `LOG_E_CORRUPT` (what was durable is
-/// damaged: nothing was changed); `LOG_E_FORMAT` (a newer format, or no log's file under a log's name); `LOG_E_IO`;
-/// `LOG_E_NO_SPACE`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+/// damaged: nothing was changed); `LOG_E_FORMAT` (a newer format, or no log's file under a log's name); `LOG_E_IO`
+/// (one of them no permission, or a directory, link or pipe under a file's name); `LOG_E_NO_SPACE`; `LOG_E_MEMORY`;
+/// `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_open(
@@ -160,8 +161,8 @@ pub extern "C" fn log_close(log: *mut log_t, error: *mut log_error_t) -> log_sta
 /// Durability: the log's names are gone for good on return. A crash in between may leave the log shorter at its end.
 ///
 /// Threads: any.
-/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` is NULL or empty); `LOG_E_NOT_FOUND` (no such directory, or no log in
-/// it); `LOG_E_LOCKED` (a handle writes the log); `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` is NULL, empty or too long); `LOG_E_NOT_FOUND` (no such directory, or no
+/// log in it); `LOG_E_LOCKED` (a handle writes the log); `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_remove(dir: *const c_char, error: *mut log_error_t) -> log_status_t {

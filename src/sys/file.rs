@@ -232,8 +232,8 @@ impl File {
     }
 
     /// Writes the first `len` bytes back to the disk, a megabyte at a time and waiting for each, so that another file's
-    /// sync meanwhile waits for no more than that. It makes nothing durable: a `sync` must follow. Its failure counts as
-    /// that sync's, since the kernel may not tell it again.
+    /// sync meanwhile waits for no more than that. It makes nothing durable: a `sync` must follow. Its failure counts
+    /// as that sync's, since the kernel may not tell it again.
     pub(crate) fn write_back(&self, len: u64) -> Result<()> {
         const STEP: u64 = 1 << 20;
         let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;

@@ -248,7 +248,9 @@ static void a_failed_write_poisons(const log_config_t *config, write_fn write_on
   (void)signal(SIGXFSZ, old_handler);
 
   CHECK(acknowledged > 10);
-  check_error(status, &error, LOG_E_IO, EFBIG, ANY_OFFSET, __FILE__, __LINE__, "the write that fails");
+  /* The log's own thread may have met it first: then this append was refused. */
+  check_error(status, &error, status == LOG_E_POISONED ? LOG_E_POISONED : LOG_E_IO, EFBIG, ANY_OFFSET, __FILE__,
+              __LINE__, "the write that fails");
   /* It was published, or it was not: then nothing was written here. */
   CHECK(offset == acknowledged || offset == UNTOUCHED_U64);
   published = STAT(log).next_offset;
@@ -485,7 +487,7 @@ static void the_librarys_thread_takes_no_signal(void) {
     CHECK((blocked & (UINT64_C(1) << (SIGCHLD - 1))) != 0);
   }
   closedir(tasks);
-  CHECK(others <= 1);
+  CHECK(others <= 2);
   CLOSE(log);
 }
 

@@ -166,13 +166,10 @@ impl Trace {
         if stores.is_empty() {
             return said("no segment has a place for it", &self.log);
         }
-        let next_store = format!("{}/next-store.tmp", self.log);
-        let mut since = 0;
         for (number, Store { base, path, renamed }) in stores.iter().enumerate() {
-            if !self.is_synced(&next_store, &HEADERS, since, renamed.started) {
-                return said("it got its name before its header was synced", path);
+            if let Err(what) = self.check_header(path, renamed, by) {
+                return said(what, path);
             }
-            since = renamed.completed;
             if !self.directory_is_synced(&self.log, renamed.completed, by) {
                 return said("its name was not synced", path);
             }
@@ -187,6 +184,31 @@ impl Trace {
             }
         }
         Ok(())
+    }
+
+    /// A store had a header on the disk before it got its name, and has its own by now. (One that was made ahead says
+    /// so in its header; its own is written when it gets its name, and synced with the first record.)
+    fn check_header(&self, path: &str, renamed: &Call, by: usize) -> Result<(), &'static str> {
+        let made_as = format!("{}/{}", self.log, renamed.strings()[0]);
+        let earlier = |call: &&Call| call.name == renamed.name && call.completed < renamed.started;
+        let same = |call: &&Call| call.strings()[0] == renamed.strings()[0];
+        let since = self.calls.iter().filter(earlier).rfind(same).map_or(0, |call| call.completed);
+        let mut headers = self.on("pwrite64", &made_as).filter(|call| (since..renamed.started).contains(&call.started));
+        let Some(first) = headers.find(|call| call.range().start == 0 && call.range().end >= HEADERS.end) else {
+            return Err("it got its name without a header");
+        };
+        let last = headers.last().unwrap_or(first);
+        let is_synced = |name: &str, from: &Call, to: usize| {
+            let mut syncs = self.on("fdatasync", name).filter(|call| call.result == 0);
+            syncs.any(|sync| sync.started > from.completed && sync.completed < to)
+        };
+        if !is_synced(&made_as, first, renamed.started) {
+            return Err("it got its name before it had a header on the disk");
+        }
+        if is_synced(&made_as, last, renamed.started) || is_synced(path, last, by) {
+            return Ok(());
+        }
+        Err("its own header was not synced")
     }
 
     /// Every append that returned was durable then.

@@ -1,0 +1,99 @@
+//! A walk through a store from its first frame on: where each record stands, for an index that is missing or led
+//! astray. Whatever the file holds, it ends.
+
+use crate::error::{Error, Result, Status};
+use crate::index::Index;
+use crate::record::{FRAME_HEADER, FRAMES_START, Kind};
+use crate::store::{Scan, Store};
+use crate::sys::File;
+
+/// How much a walk may try where frames are damaged: whatever the file holds, it ends.
+struct Budget(u64);
+
+impl Budget {
+    fn spend(&mut self, cost: u64) -> bool {
+        self.0 = self.0.saturating_sub(cost);
+        self.0 > 0
+    }
+}
+
+/// Positions / 8 of the records from `base` to `limit` that stand below `end`, and whether each was proved. Damaged
+/// ones have the place where they should stand, or 0. Behind a damaged frame the next good one is taken from the old
+/// index where that helps, else looked for at each eighth byte; it counts only if the one behind it is good as well.
+pub(crate) fn walk(file: &File, store: &Store, limit: u64, end: u64, hints: &Index) -> Result<(Vec<u32>, bool)> {
+    let (seed, base) = (store.header().seed, store.header().base_offset);
+    let mut scan = Scan::new(file, seed, store.bytes());
+    let end = end.min(store.bytes());
+    let mut budget = Budget((1 << 24) + 4 * end);
+    let mut entries = Vec::new();
+    let (mut position, mut offset, mut whole) = (FRAMES_START, base, true);
+    while offset < limit && position < end {
+        let (next_position, next_offset) = match scan.frame(position, offset)? {
+            Some(head) if head.kind == Kind::Seal => break,
+            Some(head) => (position + head.frame_bytes(), offset + 1),
+            None => {
+                whole = false;
+                let place = Place { position, offset, end, limit, base };
+                match resync(&mut scan, &place, hints, &mut budget, seed)? {
+                    Some(found) => found,
+                    None => break,
+                }
+            }
+        };
+        for n in offset..next_offset {
+            let entry = if n == offset { u32::try_from(position / 8).unwrap_or(0) } else { 0 };
+            entries
+                .try_reserve(1)
+                .map_err(|_| Error::new(Status::Memory, "out of memory: an index cannot be rebuilt"))?;
+            entries.push(entry);
+        }
+        (position, offset) = (next_position, next_offset);
+    }
+    Ok((entries, whole && (limit == u64::MAX || offset == limit)))
+}
+
+/// Where a walk met a bad frame, and its bounds.
+struct Place {
+    position: u64,
+    offset: u64,
+    end: u64,
+    limit: u64,
+    base: u64,
+}
+
+fn resync(
+    scan: &mut Scan<'_>,
+    place: &Place,
+    hints: &Index,
+    budget: &mut Budget,
+    seed: u32,
+) -> Result<Option<(u64, u64)>> {
+    const HINTS: u64 = 4096;
+    for offset in place.offset + 1..place.limit.min(place.offset.saturating_add(HINTS)) {
+        let position = hints.position(offset - place.base);
+        if position > place.position && position < place.end && scan.frame(position, offset)?.is_some() {
+            return Ok(Some((position, offset)));
+        }
+    }
+    let mut position = place.position + 8;
+    while position < place.end && budget.spend(1) {
+        if let Some((head, crc)) = scan.candidate(position)? {
+            let skipped = (position - place.position) / FRAME_HEADER;
+            let highest = place.offset.saturating_add(skipped.clamp(1, 1 << 16)).min(place.limit);
+            if !budget.spend(head.frame_bytes() + (highest - place.offset)) {
+                return Ok(None);
+            }
+            for offset in place.offset + 1..=highest {
+                if head.fits(seed, offset, crc)
+                    && (offset + 1 >= place.limit
+                        || position + head.frame_bytes() == place.end
+                        || scan.frame(position + head.frame_bytes(), offset + 1)?.is_some())
+                {
+                    return Ok(Some((position, offset)));
+                }
+            }
+        }
+        position += 8;
+    }
+    Ok(None)
+}
