@@ -69,11 +69,23 @@ pub(crate) struct Image(pub(crate) BTreeMap<String, Vec<u8>>);
 impl Image {
     /// What a directory holds now: with a log open in it, what a kill at this moment would leave.
     pub(crate) fn of(dir: &Path) -> Self {
+        Self::of_all_but(dir, "")
+    }
+
+    /// The same without LIVE, which is the largest of them.
+    pub(crate) fn without_live(dir: &Path) -> Self {
+        Self::of_all_but(dir, "LIVE")
+    }
+
+    fn of_all_but(dir: &Path, left_out: &str) -> Self {
         let mut files = BTreeMap::new();
         for (prefix, dir) in [("", dir.to_owned()), ("lost/", dir.join("lost"))] {
             let Ok(entries) = fs::read_dir(&dir) else { continue };
             for entry in entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file()) {
                 let name = entry.file_name().into_string().unwrap();
+                if name == left_out {
+                    continue;
+                }
                 files.insert(format!("{prefix}{name}"), fs::read(entry.path()).unwrap());
             }
         }
