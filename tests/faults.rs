@@ -1,7 +1,7 @@
 //! Faults: every system call of a log's life fails once, from one on for good, or writes a part only. Whatever
 //! happens, a call ends with a clean status, what was acknowledged as durable is there after the next open, and what
 //! is found is exactly what was appended. An I/O error is tried at every call; most other faults at every third or so, not
-//! at the same ones on each start, and with SEGLOG_CAMPAIGN set at every one, too.
+//! at the same ones on each start, and with `SEGLOG_CAMPAIGN` set at every one, too.
 #![cfg(feature = "faults")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
