@@ -160,7 +160,9 @@ fn by_batch(cursor: &mut Cursor, seen: &mut Seen) -> usize {
     let mut views = Vec::new();
     let count = cursor.next_batch(capacity, |record| views.push(record)).unwrap();
     assert!(count == views.len() && count <= capacity);
-    views.iter().for_each(|view| seen.see(view.offset, view.timestamp_ns, view.payload));
+    for view in &views {
+        seen.see(view.offset, view.timestamp_ns, view.payload);
+    }
     count
 }
 
