@@ -118,6 +118,11 @@ mod hook {
             /// The error number of all later calls.
             os_error: i32,
         },
+        /// Call `nth` panics, as a defect of the library would.
+        Panic {
+            /// Which call.
+            nth: u64,
+        },
     }
 
     #[derive(Default)]
@@ -195,6 +200,11 @@ mod hook {
             }
             let call = state.calls;
             state.calls += 1;
+            if state.faults.iter().any(|fault| matches!(*fault, Fault::Panic { nth } if call == nth)) {
+                state.failed += 1;
+                drop(state);
+                panic!("a planted defect");
+            }
             let verdict = state.faults.iter().find_map(|fault| match *fault {
                 Fault::Fail { nth, os_error } if call == nth => Some(Err(os_error)),
                 Fault::FailFrom { nth, os_error } if call >= nth => Some(Err(os_error)),
