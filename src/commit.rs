@@ -6,7 +6,7 @@ use crate::control::Control;
 use crate::error::{Error, Result, Status};
 use crate::record::Slot;
 use crate::segment::Segment;
-use crate::sys::Dir;
+use crate::sys::{self, Dir};
 use crate::tail::Tail;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -67,12 +67,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Ends the leader's time in office, however it ends.
-struct Office<'a>(&'a Commit);
+struct Office<'a> {
+    commit: &'a Commit,
+    control: &'a Control,
+}
 
 impl Drop for Office<'_> {
     fn drop(&mut self) {
-        lock(&self.0.state).leading = false;
-        self.0.done.notify_all();
+        if sys::is_panicking() {
+            // Nobody knows what of the round was done.
+            let defect = Error::new(Status::Bug, "a sync met a defect of the library");
+            self.commit.poison(self.control, defect);
+        }
+        lock(&self.commit.state).leading = false;
+        self.commit.done.notify_all();
     }
 }
 
@@ -192,7 +200,7 @@ impl Commit {
             state.leading = true;
             led = true;
             drop(state);
-            let office = Office(self);
+            let office = Office { commit: self, control };
             self.lead(dir, tail, control, mark())?;
             drop(office);
             state = lock(&self.state);

@@ -11,6 +11,9 @@ const MAGIC: [u8; 8] = *b"\x8BSEGIDX\n";
 const VERSION: u32 = 1;
 const HEADER_BYTES: u64 = 64;
 
+/// An index of so many records (64 MiB) is gone on in even if the configuration asks for a smaller one.
+const SANE_RECORDS: u32 = 1 << 24;
+
 /// Which segment an index belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -127,7 +130,9 @@ impl Index {
     pub(crate) fn open_to_write(dir: &Dir, name: &str, owner: Owner, used: u32, capacity: u32) -> Result<Self> {
         if dir.stat(name)?.is_some_and(|stat| stat.regular) {
             let file = dir.open_write(name)?;
-            if let Some(capacity) = Self::check(&file, owner)?.filter(|capacity| *capacity >= used) {
+            // One that is far larger than it need be may be anybody's, and a hole.
+            let sane = used..=used.max(capacity).max(SANE_RECORDS);
+            if let Some(capacity) = Self::check(&file, owner)?.filter(|capacity| sane.contains(capacity)) {
                 let start = HEADER_BYTES + 4 * u64::from(used);
                 file.allocate(0, start)?;
                 file.write_zeros(start, file_bytes(capacity) - start)?;

@@ -364,7 +364,8 @@ impl Inner {
         let durable_offset = self.commit.durable();
         let (payload_bytes, next_offset, appends) = {
             let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            (writer.prior_payload_bytes.saturating_add(writer.payload_bytes), writer.next_offset, writer.appends)
+            // Not the writer's own next offset, which a defect in an append may leave ahead of what was published.
+            (writer.prior_payload_bytes.saturating_add(writer.payload_bytes), self.published(), writer.appends)
         };
         let mut disk_bytes = self.dir.stat(LIVE)?.map_or(0, |stat| stat.disk_bytes);
         for segment in &row.segments {

@@ -221,8 +221,7 @@ fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &O
     let mut pages = doubtful(dir, live)?;
     let first_doubtful = live.len() - pages.len();
     let used = used_pages(&pages)?;
-    let mut dropped_bytes = 0;
-    let mut records_behind_mark = 0;
+    let (mut dropped_bytes, mut records_behind_mark) = (0, 0);
     let mut durable = live[first_doubtful].base_offset;
     let mut last = None;
     for (n, page) in pages[..used].iter().enumerate() {
@@ -251,7 +250,9 @@ fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &O
     };
     // From here on files are changed: all that is kept is written and synced first.
     let log_id = pages[n].header.log_id;
+    // Whatever LIVE says: no record stands before the first one.
     let poisoned_from = control::poisoned_from(lock.file(), &log_id, RING_BYTES)?;
+    let poisoned_from = poisoned_from.map(|from| from.max(live[0].base_offset));
     let good = scanned.good;
     let was_clean = records_behind_mark == 0 && n == 0 && pages[n].slot.is_some();
     let torn_page = &pages[n];
@@ -282,12 +283,12 @@ fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &O
     if let Some(from) = poisoned_from.filter(|from| *from < good.offset) {
         let kept = live[..=row_end].partition_point(|id| id.base_offset < from);
         let doubted = sealed_row(dir, &live[..=row_end], log_id, good.offset);
-        let (last, epoch) = (torn_page.header, next_epoch(live)?);
-        let old = Doubted { segments: &doubted, from, end: good.offset, epoch, last, last_place: good };
+        let (last, end, epoch) = (torn_page.header, good.offset, next_epoch(live)?);
+        let old = Doubted { segments: &doubted, from, end, epoch, last, last_place: good };
         let (header, found, active) = write_anew(dir, limits, &old)?;
         let mut segments = sealed_row(dir, &live[..kept], log_id, from);
         segments.push(Arc::new(active));
-        let durable = good.offset;
+        let durable = end;
         return Ok(Recovered { segments, header, found, durable, records_behind_mark, dropped_bytes });
     }
     if torn {

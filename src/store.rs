@@ -234,6 +234,13 @@ impl<'a> Scan<'a> {
         Ok(self.buffer.get(skip..end).unwrap_or_default())
     }
 
+    /// The next range at or after `position` that was written, as far as the file system knows; `None` if there is
+    /// none. It is cut to a length for which the question is worth its price.
+    pub(crate) fn data_run(&self, position: u64) -> Result<Option<(u64, u64)>> {
+        let data = self.file.seek_data(position)?;
+        Ok(data.map(|data| (data.max(position), data.max(position).saturating_add(SCAN_BYTES as u64))))
+    }
+
     /// The header at `position` and the CRC of its payload, if a whole frame with zero padding stands there.
     /// The frame's own checksum is not looked at.
     pub(crate) fn candidate(&mut self, position: u64) -> Result<Option<(Head, u32)>> {

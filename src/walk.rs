@@ -76,7 +76,17 @@ fn resync(
         }
     }
     let mut position = place.position + 8;
+    let mut data_until = 0;
     while position < place.end && budget.spend(1) {
+        if position >= data_until {
+            // A hole holds no frame.
+            let Some((data, until)) = scan.data_run(position)? else { return Ok(None) };
+            data_until = until;
+            if data > position {
+                position = data.next_multiple_of(8);
+                continue;
+            }
+        }
         if let Some((head, crc)) = scan.candidate(position)? {
             let skipped = (position - place.position) / FRAME_HEADER;
             let highest = place.offset.saturating_add(skipped.clamp(1, 1 << 16)).min(place.limit);

@@ -365,7 +365,6 @@ fn a_store_that_is_gone_costs_its_records() {
 }
 
 #[test]
-#[ignore = "known defect: a reader that makes an index anew and a writer that rolls use the same temporary name"]
 fn indexes_that_readers_make_anew_do_not_disturb_those_who_append() {
     let dir = Scratch::new();
     let log = Log::open(dir.path(), &small()).unwrap();
@@ -396,7 +395,6 @@ fn indexes_that_readers_make_anew_do_not_disturb_those_who_append() {
 
 #[cfg(feature = "faults")]
 #[test]
-#[ignore = "known defect: each lost record of the last segment walks all of its store"]
 fn records_that_are_lost_together_are_looked_for_once() {
     use seglog::faults::{Hook, Kind};
     let config = seglog::Config { segment_max_bytes: 1 << 20, ..small() };

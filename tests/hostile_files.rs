@@ -159,7 +159,6 @@ fn poisoned(dir: &Scratch, log_id: [u8; 16], durable: u64) {
 }
 
 #[test]
-#[ignore = "known defect: a durable offset below the first record renumbers the records"]
 fn poison_may_name_any_offset() {
     let first = Header { base: 100, ..Header::default() };
     let mut store = first.store(&[], &records(100..110));
@@ -227,7 +226,6 @@ fn a_damaged_record_of_a_terabyte_of_hole_is_told_in_bounded_time() {
 }
 
 #[test]
-#[ignore = "known defect: a walk looks at every eighth byte of a hole"]
 fn records_that_a_terabyte_of_hole_should_hold_are_told_in_bounded_time() {
     // Durable up to its end, with no index, and no more records or a million that are not there.
     for next in [10, 1 << 20] {
@@ -238,7 +236,6 @@ fn records_that_a_terabyte_of_hole_should_hold_are_told_in_bounded_time() {
 }
 
 #[test]
-#[ignore = "known defect: an index of the last segment is written full to whatever capacity it says"]
 fn a_huge_index_takes_bounded_time_and_space() {
     const CAPACITY: u32 = 1 << 28;
     let (header, slot, mut store) = one_segment();

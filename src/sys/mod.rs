@@ -11,4 +11,4 @@ mod os;
 pub(crate) use dir::Dir;
 pub(crate) use file::File;
 pub(crate) use map::{DoubleMap, ReadMap, WordMap};
-pub(crate) use os::{Worker, boot_id, clock_coarse_ns, process_id, random_bytes};
+pub(crate) use os::{Worker, boot_id, clock_coarse_ns, is_panicking, process_id, random_bytes};

@@ -47,6 +47,11 @@ pub(crate) fn process_id() -> i32 {
     i32::try_from(std::process::id()).unwrap_or(0)
 }
 
+/// Whether the calling thread is unwinding.
+pub(crate) fn is_panicking() -> bool {
+    std::thread::panicking()
+}
+
 /// A thread of the library's own. All signals are blocked in it, so that no handler of the host ever runs there.
 pub(crate) struct Worker(std::thread::JoinHandle<()>);
 
