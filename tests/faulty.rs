@@ -6,7 +6,7 @@
 mod common;
 
 use common::TempDir;
-use seglog::faults::{Fault, Hook};
+use seglog::faults::{Fault, Hook, Kind, Op};
 use seglog::{Config, Cursor, Log, Status, Sync};
 use std::fmt::Write as _;
 use std::fs;
@@ -316,4 +316,46 @@ fn durable_offset_never_passes_next_offset() {
         stop.store(true, Ordering::Relaxed);
         assert_eq!(wrong, None);
     });
+}
+
+/// Whether these calls, in their order, made the records of this store below `end` durable, and its name.
+fn is_synced(ops: &[Op], store: &str, end: u64) -> Result<(), &'static str> {
+    let named = ops.iter().position(|op| op.kind == Kind::Rename && op.file == store).ok_or("it has no name")?;
+    if !ops[named..].iter().any(|op| op.kind == Kind::SyncDir && op.file.is_empty()) {
+        return Err("its name was not synced");
+    }
+    let touches = |op: &Op| op.kind == Kind::Write && op.file == store && (4096..end).contains(&op.at);
+    let written = ops.iter().rposition(touches).ok_or("it was not written")?;
+    // A write-back of a range has a length, and is no sync of the file.
+    let synced = ops[written..].iter().any(|op| op.kind == Kind::SyncFile && op.file == store && op.len == 0);
+    if synced { Ok(()) } else { Err("it was not synced behind its last write") }
+}
+
+/// The order of calls is that in which they began, so this sees a sync that is missing, not one that is too early.
+#[test]
+fn durable_offset_passes_no_store_or_name_that_was_not_synced() {
+    let temp = TempDir::new("durable");
+    let config = Config { segment_max_bytes: 4096, sync: Sync::Never, ..Config::default() };
+    let hook = Hook::new().recording();
+    let log = hook.run(|| Log::open(temp.join("log"), &config)).unwrap();
+    let mut passed = 0;
+    for n in 0..700_u64 {
+        hook.run(|| log.append(&[7; 100])).unwrap();
+        if n % 97 == 50 {
+            hook.run(|| log.sync()).unwrap();
+        }
+        let durable = log.stat().unwrap().durable_offset;
+        let ops = hook.ops();
+        let stores = ops.iter().filter(|op| op.kind == Kind::Rename && op.file.ends_with(".store"));
+        for store in stores.map(|op| op.file.as_str()) {
+            let base: u64 = store[..20].parse().unwrap();
+            if base < durable {
+                // A frame of 100 bytes takes 120.
+                let end = 4096 + (120 * (durable - base)).min(4096);
+                is_synced(&ops, store, end).unwrap_or_else(|why| panic!("{durable} is durable, but {store}: {why}"));
+                passed += 1;
+            }
+        }
+    }
+    assert!(passed > 700, "only {passed} stores were ever durable");
 }

@@ -101,6 +101,19 @@ fn what_the_library_writes_is_what_the_document_says() {
 }
 
 #[test]
+fn a_log_from_the_future_keeps_the_order_of_time() {
+    // The clock was set back since its last record.
+    let header = Header { time_floor: 1 << 62, ..Header::default() };
+    let dir = one_file(&header, header.store(&[], &records(0..10))).place();
+    let log = Log::open(dir.path(), &small()).unwrap();
+    support::append_mixed(&log, 90);
+    let last = log.read(9, |_, time| time).unwrap();
+    assert!(last >= 1 << 62);
+    assert_eq!(log.read(99, |_, time| time).unwrap(), last, "over rolls, too");
+    check_goes_on(log, dir.path(), &small(), payload);
+}
+
+#[test]
 fn a_ring_made_by_hand_from_the_document_is_found() {
     let (header, _, store) = one_segment();
     let dir = one_file(&header, store[..FRAMES].to_vec()).place();
