@@ -34,6 +34,7 @@ pub enum Kind {
     SetLen,
     Punch,
     SeekData,
+    WriteBack,
     SyncFile,
     SyncDir,
     Rename,

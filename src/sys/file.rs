@@ -244,7 +244,7 @@ impl File {
                 // SAFETY: a plain call on an open descriptor.
                 check(unsafe { libc::sync_file_range(self.inner.as_raw_fd(), at, step, flags) })
             };
-            match fault::guard(self.op(Kind::SyncFile, at, STEP), real) {
+            match fault::guard(self.op(Kind::WriteBack, at, STEP), real) {
                 // Not every file system has it.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ESPIPE)) => break,
                 result => result.map_err(|error| self.failed("write back", &error))?,
