@@ -13,7 +13,7 @@ use crate::recovery;
 use crate::row::{Reader, Rows};
 use crate::sys::{self, Dir};
 use crate::tail::{RING_AT, RING_BYTES, Tail};
-use crate::writer::{self, Appended, Parts, Writer};
+use crate::writer::{self, Appended, Parts, Work, Writer};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -281,15 +281,15 @@ impl Inner {
 
     #[inline(always)]
     fn after_append(&self, appended: &Appended) -> Result<()> {
-        if appended.call {
+        if appended.work.has(Work::CALL) {
             self.bell.ring();
         }
-        if appended.rolled {
+        if appended.work.has(Work::ROLLED) {
             self.sync_bell.ring();
         }
         let synced = match self.limits.sync {
             Sync::Always => self.sync_to(appended.next_offset),
-            Sync::Never if appended.must_wait => self.sync_full_segments(),
+            Sync::Never if appended.work.has(Work::MUST_WAIT) => self.sync_full_segments(),
             Sync::Never => Ok(()),
         };
         synced.map_err(|error| error.published_at(appended.first_offset))

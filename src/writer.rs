@@ -72,18 +72,37 @@ pub(crate) struct Writer {
     layout: u64,
 }
 
+/// What an append leaves to be done when the mutex is free again. One byte: three flags, stored one by one and loaded
+/// together, were a store-forwarding stall in each append.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Work(u8);
+
+impl Work {
+    /// For the keeper: the ring fills up.
+    pub(crate) const CALL: Self = Self(1);
+    /// For the syncer: a segment became full.
+    pub(crate) const ROLLED: Self = Self(2);
+    /// So many full segments wait for their sync that whoever rolls must wait too.
+    pub(crate) const MUST_WAIT: Self = Self(4);
+
+    /// Whether this is to be done.
+    #[inline(always)]
+    pub(crate) fn has(self, what: Self) -> bool {
+        self.0 & what.0 != 0
+    }
+
+    fn add_if(&mut self, what: Self, condition: bool) {
+        self.0 |= if condition { what.0 } else { 0 };
+    }
+}
+
 /// What an append came to.
 pub(crate) struct Appended {
     /// Of the first record.
     pub first_offset: u64,
     /// Behind the last record.
     pub next_offset: u64,
-    /// There is work for the keeper: the ring fills up.
-    pub call: bool,
-    /// A segment became full.
-    pub rolled: bool,
-    /// So many full segments wait for their sync that whoever rolls must wait too.
-    pub must_wait: bool,
+    pub work: Work,
 }
 
 impl Writer {
@@ -143,18 +162,18 @@ impl Writer {
         now_ns: u64,
     ) -> Result<Appended> {
         let bytes = record::frame_bytes(payload.len());
-        let mut made = Room::default();
+        let mut work = Work::default();
         if bytes > THROUGH_RING_BYTES {
             return self.append_directly(parts, &[payload], bytes);
         }
         if self.end + bytes > self.room || self.next_offset >= self.offset_room {
-            made = self.make_room(parts, bytes, 1)?;
+            work = self.make_room(parts, bytes, 1)?;
         }
         let first_offset = self.next_offset;
         let timestamp_ns = now_ns.max(self.last_timestamp_ns);
         self.put(parts, Kind::Record { more: false }, timestamp_ns, payload, payload_crc);
         self.publish(parts);
-        Ok(self.appended(first_offset, made))
+        Ok(self.appended(first_offset, work))
     }
 
     /// Appends a batch, all of it or nothing. `bytes` is what its frames take.
@@ -162,10 +181,10 @@ impl Writer {
         if bytes > THROUGH_RING_BYTES {
             return self.append_directly(parts, payloads, bytes);
         }
-        let mut made = Room::default();
+        let mut work = Work::default();
         let count = payloads.len() as u64;
         if self.end + bytes > self.room || self.next_offset.saturating_add(count) > self.offset_room {
-            made = self.make_room(parts, bytes, count)?;
+            work = self.make_room(parts, bytes, count)?;
         }
         let first_offset = self.next_offset;
         let timestamp_ns = self.now();
@@ -174,7 +193,7 @@ impl Writer {
             self.put(parts, Kind::Record { more }, timestamp_ns, payload, crc32c(0, payload));
         }
         self.publish(parts);
-        Ok(self.appended(first_offset, made))
+        Ok(self.appended(first_offset, work))
     }
 
     /// A frame into the ring and its place into the index. Nobody sees it before `publish`.
@@ -196,9 +215,8 @@ impl Writer {
     }
 
     #[inline(always)]
-    fn appended(&self, first_offset: u64, made: Room) -> Appended {
-        let Room { call, rolled, must_wait } = made;
-        Appended { first_offset, next_offset: self.next_offset, call, rolled, must_wait }
+    fn appended(&self, first_offset: u64, work: Work) -> Appended {
+        Appended { first_offset, next_offset: self.next_offset, work }
     }
 
     /// Makes what was put visible: the published offset is stored last.
@@ -211,7 +229,7 @@ impl Writer {
 
     /// Frames that are too large for the ring: the ring is written out, then they are, then they are published.
     fn append_directly(&mut self, parts: &Parts<'_>, payloads: &[&[u8]], bytes: u64) -> Result<Appended> {
-        let made = self.make_room(parts, bytes, payloads.len() as u64)?;
+        let work = self.make_room(parts, bytes, payloads.len() as u64)?;
         self.write_out(parts)?;
         let before = (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends);
         let mut gathered = Vec::new();
@@ -223,7 +241,7 @@ impl Writer {
                 self.active.set_stored(self.end);
                 parts.control.set_stored(self.end);
                 self.publish(parts);
-                Ok(self.appended(before.1, made))
+                Ok(self.appended(before.1, work))
             }
             Err(error) => {
                 (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends) = before;
@@ -271,7 +289,7 @@ impl Writer {
     /// Makes room for frames of `bytes` bytes and `count` records: in the segment (else it rolls), on the disk, in the
     /// ring. On failure nothing has changed, but that the segment may have been sealed.
     #[cold]
-    fn make_room(&mut self, parts: &Parts<'_>, bytes: u64, count: u64) -> Result<Room> {
+    fn make_room(&mut self, parts: &Parts<'_>, bytes: u64, count: u64) -> Result<Work> {
         if parts.commit.is_poisoned() {
             return Err(parts.commit.poisoned());
         }
@@ -283,18 +301,19 @@ impl Writer {
             .at(self.next_offset));
         }
         let need = bytes + SEAL_BYTES;
-        let mut made = Room::default();
+        let mut work = Work::default();
         if !self.fits(need, count)? {
             if self.is_empty() {
                 self.enlarge(parts, need, count)?;
             } else {
-                made.must_wait = self.roll(parts, need, count)?;
-                made.rolled = true;
+                let must_wait = self.roll(parts, need, count)?;
+                work.add_if(Work::ROLLED, true);
+                work.add_if(Work::MUST_WAIT, must_wait);
             }
         }
         self.allocate(parts, self.end + need)?;
         let waiting = self.end - self.active.stored();
-        made.call = waiting >= CALL_BYTES;
+        work.add_if(Work::CALL, waiting >= CALL_BYTES);
         if waiting + bytes > RING_BYTES {
             // The keeper does not keep up, or there is none.
             self.write_out(parts)?;
@@ -303,7 +322,7 @@ impl Writer {
         self.room = (self.allocated - SEAL_BYTES).min(ring_room);
         self.offset_room =
             self.active.id.base_offset.saturating_add(u64::from(self.active.index_capacity()?)).min(OFFSET_END);
-        Ok(made)
+        Ok(work)
     }
 
     fn write_out(&self, parts: &Parts<'_>) -> Result<()> {
@@ -437,14 +456,6 @@ impl Writer {
         self.room = 0;
         Ok(())
     }
-}
-
-/// What making room came to.
-#[derive(Clone, Copy, Default)]
-struct Room {
-    call: bool,
-    rolled: bool,
-    must_wait: bool,
 }
 
 /// Writes the frames of a segment up to `end` from the ring to its store.
