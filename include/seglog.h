@@ -184,17 +184,19 @@
 #define LOG_READ_ONLY 1
 
 /*
- `log_config_t.flags`, not built yet: do not make a log where there is none.
+ `log_config_t.flags`: where there is no log, `log_open` is `LOG_E_NOT_FOUND` and makes none.
  */
 #define LOG_NO_CREATE 2
 
 /*
- `log_config_t.flags`, not built yet: no background thread.
+ `log_config_t.flags`: no background threads. The append that fills the ring then writes it out, and the one that
+ fills a segment makes the next one and syncs the full one. Not with `LOG_SYNC_INTERVAL`.
  */
 #define LOG_NO_THREAD 4
 
 /*
- `log_config_t.flags`, not built yet: do not verify checksums when reading.
+ `log_config_t.flags`: do not verify checksums when reading. Every bounds check stays; rotten bytes are then given as
+ they are.
  */
 #define LOG_NO_VERIFY 8
 
@@ -210,7 +212,8 @@
 #define LOG_SYNC_ALWAYS 0
 
 /*
- `log_config_t.sync`, not built yet: a sync every `sync_interval_ms`.
+ `log_config_t.sync`: at most `sync_interval_ms` and one sync's time of records are at risk of power loss, none to a
+ killed process.
  */
 #define LOG_SYNC_INTERVAL 1
 
@@ -261,7 +264,7 @@ typedef struct {
    */
   uint32_t struct_size;
   /*
-   Must be 0: `LOG_READ_ONLY`, `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY` and `LOG_KEEP_UNCONSUMED` are not
+   `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY`, or'ed. `LOG_READ_ONLY` and `LOG_KEEP_UNCONSUMED` are not
    built yet.
    */
   uint32_t flags;
@@ -284,11 +287,11 @@ typedef struct {
    */
   uint64_t record_max_bytes;
   /*
-   `LOG_SYNC_ALWAYS` (0) or `LOG_SYNC_NEVER`. `LOG_SYNC_INTERVAL` is not built yet.
+   `LOG_SYNC_ALWAYS` (0), `LOG_SYNC_INTERVAL` or `LOG_SYNC_NEVER`.
    */
   uint32_t sync;
   /*
-   Must be 0: for `LOG_SYNC_INTERVAL`, which is not built yet.
+   For `LOG_SYNC_INTERVAL`, in milliseconds; 0 = 100. Must be 0 with another policy.
    */
   uint32_t sync_interval_ms;
   /*
@@ -347,6 +350,25 @@ typedef struct {
    */
   size_t len;
 } log_bytes_t;
+
+/*
+ A record, as a cursor gives it. `payload` is a view: it lives until the next call on that cursor, or until the
+ cursor is closed.
+ */
+typedef struct {
+  /*
+   Its offset.
+   */
+  uint64_t offset;
+  /*
+   When it was appended: nanoseconds since 1970 UTC, never less than the record's before.
+   */
+  uint64_t timestamp_ns;
+  /*
+   Its bytes. `payload.data` is not NULL, not even for an empty record. No alignment is promised.
+   */
+  log_bytes_t payload;
+} log_record_t;
 
 /*
  How a log stands.
@@ -418,23 +440,42 @@ typedef struct {
 } log_stat_t;
 
 /*
- A record, as a cursor gives it. `payload` is a view: it lives until the next call on that cursor, or until the
- cursor is closed.
+ A segment of a log.
  */
 typedef struct {
   /*
-   Its offset.
+   `sizeof(log_segment_t)`, set by the caller; as in `log_stat_t`.
    */
-  uint64_t offset;
+  uint32_t struct_size;
   /*
-   When it was appended: nanoseconds since 1970 UTC, never less than the record's before.
+   How often records had been dropped from the log's end when it was made.
    */
-  uint64_t timestamp_ns;
+  uint32_t epoch;
   /*
-   Its bytes. `payload.data` is not NULL, not even for an empty record. No alignment is promised.
+   Offset of the first record that was written to it; a trim may have removed that one.
    */
-  log_bytes_t payload;
-} log_record_t;
+  uint64_t base_offset;
+  /*
+   Offset behind its last record.
+   */
+  uint64_t next_offset;
+  /*
+   Size of its store in bytes, holes and space allocated ahead counted.
+   */
+  uint64_t file_bytes;
+  /*
+   Bytes that its store and its index take on the disk.
+   */
+  uint64_t disk_bytes;
+  /*
+   Of its first record, nanoseconds since 1970 UTC; where it has none, of the last one before it.
+   */
+  uint64_t first_timestamp_ns;
+  /*
+   Of its last record, likewise.
+   */
+  uint64_t last_timestamp_ns;
+} log_segment_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -472,11 +513,13 @@ const char *log_status_text(log_status_t status);
 
  Durability: on return the log, its name in the directory and the directory's name in its parent are durable, and so
  is every record that was recovered. Time: by the number of files and the part since the last durable mark, never by
- the bytes stored. Two threads of the library are started; they block all signals and end with `log_close`.
+ the bytes stored. Two threads of the library are started, unless `LOG_NO_THREAD` is set; they block all signals and end
+ with `log_close`.
 
  Threads: any; two opens of one directory exclude each other.
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is
- out of range or not built yet); `LOG_E_NOT_FOUND` (the parent is missing, or the path is not a directory);
+ out of range or not built yet); `LOG_E_NOT_FOUND` (the parent is missing, the path is not a directory, or with
+ `LOG_NO_CREATE` there is no log);
  `LOG_E_LOCKED` (another handle, in this or another process, writes this log); `LOG_E_CORRUPT` (what was durable is
  damaged: nothing was changed); `LOG_E_FORMAT` (a newer format, or no log's file under a log's name); `LOG_E_IO`
  (one of them no permission, or a directory, link or pipe under a file's name); `LOG_E_NO_SPACE`; `LOG_E_MEMORY`;
@@ -530,6 +573,26 @@ log_status_t log_remove(const char *dir, log_error_t *error);
 log_status_t log_append(log_t *log, const void *data, size_t len, uint64_t *out_offset, log_error_t *error);
 
 /*
+ Appends one record only if it gets the offset `expected_offset`: what an event store needs to append at the version
+ that it has seen, and a Raft log at its index.
+
+ Durability, threads: as `log_append`.
+ Returns: as `log_append`; `LOG_E_CONFLICT` (the log's next offset is another one: it stands in `error->offset`, and
+ nothing was appended).
+ */
+log_status_t log_append_at(log_t *log, uint64_t expected_offset, const void *data, size_t len, log_error_t *error);
+
+/*
+ Appends `count` records with offsets and times of their own, as one batch: for an import, a restore, a replica. The
+ offsets continue the log without a gap, and no time is earlier than the one before it. 0 records are `LOG_OK`.
+
+ Durability, threads: as `log_append_batch`.
+ Returns: as `log_append_batch`; `LOG_E_CONFLICT` (the first offset is not the log's next one, or they leave a gap:
+ the offset that was expected stands in `error->offset`); `LOG_E_ARGUMENT` also where a time runs back.
+ */
+log_status_t log_append_records(log_t *log, const log_record_t *records, size_t count, log_error_t *error);
+
+/*
  Appends `count` records as one batch, with consecutive offsets: all of them exist or none, for every reader and
  after every crash. 0 records are `LOG_OK`, and nothing is done.
 
@@ -560,6 +623,19 @@ log_status_t log_append_batch(log_t *log,
 log_status_t log_sync(log_t *log, log_error_t *error);
 
 /*
+ Returns when the record at `offset` survives power loss. A sync is begun if need be, so this is `log_sync` for one
+ record, with a limit.
+
+ `timeout_ms`: in milliseconds; 0 looks once, negative waits for ever. A sync that this call has begun itself is
+ waited for, so the call may take one sync's time longer.
+
+ Threads: any.
+ Returns: `LOG_OK` (it is durable); `LOG_TIMEOUT` (not yet); `LOG_E_ARGUMENT` (NULL); `LOG_E_BEYOND` (there is no
+ such record yet); `LOG_E_IO`; `LOG_E_POISONED`; `LOG_E_BUG`.
+ */
+log_status_t log_wait_durable(log_t *log, uint64_t offset, int64_t timeout_ms, log_error_t *error);
+
+/*
  Copies the record at `offset` into `buf`. Its checksum is verified.
 
  `buf`: `capacity` bytes; NULL with `capacity` 0 asks for the length. `out_len`: gets the record's length in bytes,
@@ -584,8 +660,22 @@ log_status_t log_read(log_t *log, uint64_t offset, void *buf, size_t capacity, s
 log_status_t log_stat(log_t *log, log_stat_t *out_stat, log_error_t *error);
 
 /*
+ Tells of one segment of the log, `index` 0 being the first. Set `out_segment->struct_size` first.
+
+ Threads: any. Segments come and go meanwhile, so `index` may name another one at the next call.
+ Returns: `LOG_OK`; `LOG_END` (`index` lies past the last); `LOG_E_ARGUMENT` (NULL, or `struct_size` is 0);
+ `LOG_E_CORRUPT`; `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+ */
+log_status_t log_segment_at(log_t *log, size_t index, log_segment_t *out_segment, log_error_t *error);
+
+/*
  Opens a cursor that stands before the record at `offset`, which may be any from the log's first to its next one:
  there it waits for what will be appended.
+
+ A cursor stands at an offset, whatever becomes of the records there. Where they are trimmed or reset away, its next
+ step says `LOG_E_TRIMMED`. Where the log is cut at or before it, its next step says `LOG_END` until the log has grown
+ past its offset again, and it goes on there. So who wants to see what takes the place of records that were dropped
+ seeks to where the log was cut (`log_cursor_seek`). Views that it gave stay as they are until the next call on it.
 
  `out_cursor`: gets the cursor, which `log_cursor_close` frees, before or after `log_close`.
 
@@ -626,11 +716,71 @@ log_status_t log_cursor_next_batch(log_cursor_t *cursor,
                                    log_error_t *error);
 
 /*
+ Gives the record before the cursor and steps back over it: `next` then `prev` give the same record.
+
+ `out_record`, threads: as `log_cursor_next`.
+ Returns: as `log_cursor_next`; `LOG_END` at the first record; `LOG_E_BEYOND` (the log was cut so far before the
+ cursor that there is no record before it: seek).
+ */
+log_status_t log_cursor_prev(log_cursor_t *cursor, log_record_t *out_record, log_error_t *error);
+
+/*
+ Moves the cursor before the record at `offset`, which may be any from the log's first to its next one.
+
+ Threads: one at a time.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED`; `LOG_E_BEYOND`: then the cursor stays where it is;
+ `LOG_E_BUG`.
+ */
+log_status_t log_cursor_seek(log_cursor_t *cursor, uint64_t offset, log_error_t *error);
+
+/*
  Closes a cursor and frees it, with the views that it gave. NULL is fine.
 
  Threads: one, when no other uses the cursor any more. It cannot fail.
  */
 void log_cursor_close(log_cursor_t *cursor);
+
+/*
+ Makes the log begin at `before_offset`, exactly: records before it are gone for every reader. Disk space comes back
+ by whole segments. At or below the first offset it does nothing. Views that cursors gave stay as they are; their
+ next step says `LOG_E_TRIMMED`.
+
+ Durability: the records before `before_offset` are made durable first, then the new first offset is: on return the
+ log begins there after any crash. A crash in between leaves it done or not done.
+
+ Threads: any; appends wait for it.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_BEYOND` (past the next offset); `LOG_E_IO`; `LOG_E_NO_SPACE`;
+ `LOG_E_MEMORY`; `LOG_E_CORRUPT`; `LOG_E_POISONED`; `LOG_E_BUG`.
+ */
+log_status_t log_trim(log_t *log, uint64_t before_offset, log_error_t *error);
+
+/*
+ Drops the records from `from_offset` on; the next record will get that offset. At the next offset it does nothing.
+ What was dropped never comes back, and the time of the records that follow is not before theirs. Views that cursors
+ gave stay as they are; the next step of a cursor that stands past the cut says `LOG_END`, and once the log has grown
+ past it again, it goes on at its offset: to see what took the place of the dropped records, seek to `from_offset`.
+
+ Durability: on return the cut is durable, and so is every record before it. A crash in between leaves it done or not
+ done.
+
+ Threads: any; appends wait for it.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first offset); `LOG_E_BEYOND` (past the next
+ one); `LOG_E_IO`; `LOG_E_NO_SPACE` (nothing was changed); `LOG_E_MEMORY`; `LOG_E_CORRUPT`; `LOG_E_POISONED`;
+ `LOG_E_BUG`.
+ */
+log_status_t log_truncate(log_t *log, uint64_t from_offset, log_error_t *error);
+
+/*
+ Drops all records and goes on at `next_offset`, which may be below or above what the log had: what to do with a
+ snapshot that replaces the log. Nothing of before comes back.
+
+ Durability: as `log_truncate`.
+
+ Threads: any; appends wait for it.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL, or `next_offset` is above 2^64 - 2^31); `LOG_E_IO`; `LOG_E_NO_SPACE`
+ (nothing was changed); `LOG_E_MEMORY`; `LOG_E_POISONED`; `LOG_E_BUG`.
+ */
+log_status_t log_reset(log_t *log, uint64_t next_offset, log_error_t *error);
 
 #ifdef __cplusplus
 }  // extern "C"

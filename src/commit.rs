@@ -4,6 +4,7 @@
 
 use crate::control::Control;
 use crate::error::{Error, Result, Status};
+use crate::id::Id;
 use crate::record::Slot;
 use crate::segment::Segment;
 use crate::sys::{self, Dir};
@@ -41,7 +42,7 @@ struct State {
 /// What only the leader looks at.
 struct Leader {
     /// The active segment and up to where it is synced, and where its last slot stands.
-    base_offset: u64,
+    active: Id,
     synced: u64,
     slot_position: u64,
     slot_time: Instant,
@@ -87,8 +88,8 @@ impl Drop for Office<'_> {
 impl Commit {
     /// The state of a log whose records below `durable` survive power loss, the active segment being synced up to
     /// `synced`.
-    pub(crate) fn new(durable: u64, base_offset: u64, synced: u64) -> Self {
-        let leader = Leader { base_offset, synced, slot_position: synced, slot_time: Instant::now() };
+    pub(crate) fn new(durable: u64, active: Id, synced: u64) -> Self {
+        let leader = Leader { active, synced, slot_position: synced, slot_time: Instant::now() };
         Self {
             state: Mutex::default(),
             done: Condvar::new(),
@@ -172,43 +173,70 @@ impl Commit {
     }
 
     /// Returns when every record below `target` is durable: at once, with another's sync, or after leading one.
+    /// `false` if the deadline passed while another led; a sync that was begun here is waited for.
     /// `mark` says where the log stands; `None` leaves the active segment out (only full ones are synced).
     pub(crate) fn sync_to(
         &self,
         target: u64,
+        deadline: Option<Instant>,
         dir: &Dir,
         tail: &Tail,
         control: &Control,
         mark: impl Fn() -> Option<Mark>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut waited = false;
-        let mut led = false;
         let mut state = lock(&self.state);
         loop {
             if self.durable() >= target {
-                self.syncs_shared.fetch_add(u64::from(waited && !led), Ordering::Relaxed);
-                return Ok(());
+                self.syncs_shared.fetch_add(u64::from(waited), Ordering::Relaxed);
+                return Ok(true);
             }
             if self.is_poisoned() {
                 return Err(self.poisoned());
             }
             if state.leading {
                 waited = true;
-                state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                    None => self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
+                    Some(Duration::ZERO) => return Ok(false),
+                    Some(left) => self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                };
                 continue;
             }
             state.leading = true;
-            led = true;
             drop(state);
             let office = Office { commit: self, control };
-            self.lead(dir, tail, control, mark())?;
+            self.lead(dir, tail, control, mark().as_ref())?;
             drop(office);
-            state = lock(&self.state);
+            // Whatever there was is durable now. It is not asked again whether the target was passed: a truncation may
+            // have taken the target away.
+            return Ok(true);
         }
     }
 
-    /// One round: the full segments in their order, the tail, the directory, the active segment.
-    fn lead(&self, dir: &Dir, tail: &Tail, control: &Control, mark: Option<Mark>) -> Result<()> {
+    /// Waits until nobody leads, and lets nobody lead while `work` runs, which may then call [`Commit::lead`].
+    pub(crate) fn in_office<R>(&self, control: &Control, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        let mut state = lock(&self.state);
+        while state.leading {
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if self.is_poisoned() {
+            return Err(self.poisoned());
+        }
+        state.leading = true;
+        drop(state);
+        let _office = Office { commit: self, control };
+        work()
+    }
+
+    /// Records from `offset` on were dropped, and all before it is durable.
+    pub(crate) fn cut_at(&self, control: &Control, offset: u64) {
+        self.durable.store(offset, Ordering::Release);
+        control.set_durable(offset);
+    }
+
+    /// One round, by whoever leads: the full segments in their order, the tail, the directory, the active segment.
+    pub(crate) fn lead(&self, dir: &Dir, tail: &Tail, control: &Control, mark: Option<&Mark>) -> Result<()> {
         let mut leader = lock(&self.leader);
         // Segments that become full from now on stand behind the mark.
         let full: Vec<_> = lock(&self.state).full.iter().map(|full| (Arc::clone(&full.segment), full.slot)).collect();
@@ -235,8 +263,8 @@ impl Commit {
         }
         let Some(mark) = mark else { return Ok(()) };
         let (segment, slot) = (&mark.segment, mark.slot);
-        if leader.base_offset != segment.id.base_offset {
-            leader.base_offset = segment.id.base_offset;
+        if leader.active != segment.id {
+            leader.active = segment.id;
             leader.synced = 0;
             leader.slot_position = 0;
         }
@@ -300,7 +328,7 @@ mod tests {
         let dir = crate::testing::TempDir::new();
         let file = dir.open().open_or_create_file("LIVE").unwrap();
         let control = Control::create(&file, &[0; 16], 64 << 10, 0).unwrap();
-        let commit = Commit::new(0, 0, 0);
+        let commit = Commit::new(0, Id { base_offset: 0, epoch: 0 }, 0);
         commit.poison(&control, Error::new(Status::Io, "first").with_os_error(5));
         commit.poison(&control, Error::new(Status::Io, "second"));
         assert!(commit.is_poisoned());

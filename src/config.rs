@@ -1,6 +1,7 @@
 //! What a caller may set when opening a log, its limits, and their validation. It knows no file and no segment.
 
 use crate::error::{Error, Result, Status};
+use std::time::Duration;
 
 /// Smallest and largest `segment_max_bytes`.
 pub const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4096..=16 << 30;
@@ -19,9 +20,29 @@ pub enum Sync {
     /// When it returns: the records survive power loss.
     #[default]
     Always,
+    /// Within [`Config::sync_interval_ms`] and one sync's time; a killed process loses nothing.
+    Interval,
     /// When [`crate::Log::sync`] returns; a killed process loses nothing all the same.
     Never,
 }
+
+/// Flags of [`Config::flags`].
+pub mod flags {
+    /// Open beside a writer, for reading. Not built yet.
+    pub const READ_ONLY: u32 = 1;
+    /// Where there is no log, make none.
+    pub const NO_CREATE: u32 = 2;
+    /// No background thread: full segments are synced by the append that rolls.
+    pub const NO_THREAD: u32 = 4;
+    /// Do not verify checksums when reading. Every bounds check stays.
+    pub const NO_VERIFY: u32 = 8;
+    /// Retention holds back what a named position has not passed. Not built yet.
+    pub const KEEP_UNCONSUMED: u32 = 16;
+}
+
+const FLAG_NAMES: [&str; 5] =
+    ["LOG_READ_ONLY", "LOG_NO_CREATE", "LOG_NO_THREAD", "LOG_NO_VERIFY", "LOG_KEEP_UNCONSUMED"];
+const FLAGS_BUILT: u32 = flags::NO_CREATE | flags::NO_THREAD | flags::NO_VERIFY;
 
 /// How a log is opened. The default is the safest.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +57,10 @@ pub struct Config {
     pub record_max_bytes: u64,
     /// When an append is durable.
     pub sync: Sync,
+    /// For [`Sync::Interval`]; 0 is 100.
+    pub sync_interval_ms: u32,
+    /// Of [`flags`].
+    pub flags: u32,
 }
 
 /// A validated configuration, without zeros that stand for defaults.
@@ -46,6 +71,15 @@ pub(crate) struct Limits {
     pub initial_offset: u64,
     pub record_bytes: u64,
     pub sync: Sync,
+    pub sync_interval: Duration,
+    pub flags: u32,
+}
+
+impl Limits {
+    /// Whether a flag is set.
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
 }
 
 fn within(name: &str, value: u64, range: &std::ops::RangeInclusive<u64>) -> Result<()> {
@@ -59,6 +93,7 @@ fn within(name: &str, value: u64, range: &std::ops::RangeInclusive<u64>) -> Resu
 impl Config {
     /// Checks each value against its limits and puts the defaults in.
     pub(crate) fn limits(&self) -> Result<Limits> {
+        self.check_flags()?;
         let or = |value: u64, default: u64| if value == 0 { default } else { value };
         let segment_bytes = or(self.segment_max_bytes, 64 << 20);
         within("segment_max_bytes", segment_bytes, &SEGMENT_BYTES)?;
@@ -68,7 +103,34 @@ impl Config {
         within("record_max_bytes", record_bytes, &(1..=RECORD_LIMIT_BYTES))?;
         within("initial_offset", self.initial_offset, &(0..=INITIAL_OFFSET_LIMIT))?;
         let index_records = u32::try_from(index_bytes / 4).unwrap_or(u32::MAX);
-        Ok(Limits { segment_bytes, index_records, initial_offset: self.initial_offset, record_bytes, sync: self.sync })
+        Ok(Limits {
+            segment_bytes,
+            index_records,
+            initial_offset: self.initial_offset,
+            record_bytes,
+            sync: self.sync,
+            sync_interval: Duration::from_millis(or(u64::from(self.sync_interval_ms), 100)),
+            flags: self.flags,
+        })
+    }
+
+    fn check_flags(&self) -> Result<()> {
+        let refuse = |text: String| Err(Error::new(Status::Argument, text));
+        let unbuilt = self.flags & !FLAGS_BUILT;
+        if unbuilt != 0 {
+            return match FLAG_NAMES.get(unbuilt.trailing_zeros() as usize) {
+                Some(name) => refuse(format!("flags: {name} is not built in this version")),
+                None => refuse(format!("flags: {unbuilt:#x} is no flag that this version knows")),
+            };
+        }
+        if self.sync_interval_ms != 0 && self.sync != Sync::Interval {
+            let value = self.sync_interval_ms;
+            return refuse(format!("sync_interval_ms is {value}, but is for LOG_SYNC_INTERVAL only; set it to 0"));
+        }
+        if self.flags & flags::NO_THREAD != 0 && self.sync == Sync::Interval {
+            return refuse("flags: LOG_NO_THREAD leaves nobody to sync for LOG_SYNC_INTERVAL; choose one".to_owned());
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result, Status};
 use crate::log::{Inner, Log};
-use crate::record::{self, FRAME_HEADER, Frame, Kind};
+use crate::record::{self, FRAME_HEADER, Frame, Kind, Record};
 use crate::row::copy_run;
 use crate::segment::{Found, Segment};
 use crate::tail::THROUGH_RING_BYTES;
@@ -14,24 +14,14 @@ const BATCH_RECORDS: usize = 4096;
 /// So much of the ring is copied out at once, if there is so much.
 const RUN_BYTES: u64 = 64 << 10;
 
-/// A record that a cursor has stepped over. It lives until the next call on the cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record<'a> {
-    /// Its offset.
-    pub offset: u64,
-    /// When it was appended, ns since 1970 UTC.
-    pub timestamp_ns: u64,
-    /// Its bytes.
-    pub payload: &'a [u8],
-}
-
 /// A place in a log. It goes on working after the log was closed, and sees what was there then.
 pub struct Cursor {
     inner: Arc<Inner>,
     /// Of the record that the next step gives.
     offset: u64,
-    /// The segment that it stands in, once it has looked.
+    /// The segment that it stands in, once it has looked, and the count of the row in which it found that.
     segment: Option<Arc<Segment>>,
+    generation: u64,
     /// Where in that segment the record of `offset` stands; 0 if that is not known.
     position: u64,
     /// Frames copied out of the ring, from `run_position` of that segment on.
@@ -64,14 +54,17 @@ impl Cursor {
     /// A cursor that stands before the record of `offset`: from the log's first to its next one.
     pub fn open(log: &Log, offset: u64) -> Result<Self> {
         let inner = Arc::clone(log.inner());
-        let next = inner.published();
-        if offset > next {
-            return Err(inner.beyond(offset, next));
-        }
-        if offset < inner.first_offset() {
-            inner.check_offset(offset)?;
-        }
-        Ok(Self { inner, offset, segment: None, position: 0, run: Vec::new(), run_position: 0, stood: Vec::new() })
+        inner.check_cursor_offset(offset)?;
+        Ok(Self {
+            inner,
+            offset,
+            segment: None,
+            generation: 0,
+            position: 0,
+            run: Vec::new(),
+            run_position: 0,
+            stood: Vec::new(),
+        })
     }
 
     /// Offset of the record that the next step gives.
@@ -86,7 +79,7 @@ impl Cursor {
         reason = "the record borrows from the cursor, which an Iterator's item cannot"
     )]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        match self.find(None) {
+        match self.find_here() {
             Ok(None) => Ok(None),
             Ok(Some(stood)) => {
                 self.step_over(&stood);
@@ -104,7 +97,11 @@ impl Cursor {
         stood.clear();
         let start = self.offset;
         while stood.len() < capacity.min(BATCH_RECORDS) {
-            match self.find(stood.last()) {
+            let found = match stood.last() {
+                None => self.find_here(),
+                like => self.find(like),
+            };
+            match found {
                 Ok(Some(found)) => {
                     if stood.len() == stood.capacity() && stood.try_reserve(capacity.min(BATCH_RECORDS)).is_err() {
                         if stood.is_empty() {
@@ -135,6 +132,41 @@ impl Cursor {
         Ok(this.stood.len())
     }
 
+    /// Steps back over the record before; `None` at the first one. After it, `next` gives the same record again. A
+    /// damaged record is an error with its offset, and the following step goes on before it.
+    pub fn prev(&mut self) -> Result<Option<Record<'_>>> {
+        let first = self.inner.first_offset();
+        if self.offset < first {
+            self.inner.check_offset(self.offset)?;
+        }
+        if self.offset <= first {
+            return Ok(None);
+        }
+        let (offset, position) = (self.offset, self.position);
+        (self.offset, self.position) = (offset - 1, 0);
+        let found = self.find_here().and_then(|stood| match stood {
+            Some(stood) => Ok(stood),
+            // The log was cut below the cursor: there is no record before it any more.
+            None => Err(self.inner.beyond(offset - 1, self.inner.published())),
+        });
+        match found {
+            Ok(stood) => self.view(&stood).map(Some),
+            Err(error) => {
+                if !(matches!(error.status(), Status::Corrupt | Status::Lost) && error.detail().offset == self.offset) {
+                    (self.offset, self.position) = (offset, position);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Moves before the record of `offset`: from the log's first to its next one.
+    pub fn seek(&mut self, offset: u64) -> Result<()> {
+        self.inner.check_cursor_offset(offset)?;
+        (self.offset, self.position) = (offset, 0);
+        Ok(())
+    }
+
     fn step_over(&mut self, stood: &Stood) {
         self.offset += 1;
         self.position += stood.frame_bytes;
@@ -160,13 +192,53 @@ impl Cursor {
         }
     }
 
-    /// Finds the record that the cursor stands before. With `like`, only where that needs neither another segment nor
-    /// another run, so that what was found before stays where it is.
+    /// Finds the record that the cursor stands before.
+    #[inline]
+    fn find_here(&mut self) -> Result<Option<Stood>> {
+        match self.find(None) {
+            Err(error) => self.find_again(error),
+            found => found,
+        }
+    }
+
+    /// What is damaged, or in a file that is gone, may have been trimmed, truncated or reset away meanwhile; then the
+    /// newest row has it, or no row.
+    #[cold]
+    fn find_again(&mut self, mut error: Error) -> Result<Option<Stood>> {
+        let mut seen = None;
+        loop {
+            let generation = self.inner.rows().generation();
+            if self.offset >= self.inner.published() {
+                return Ok(None);
+            }
+            if seen == Some(generation) || self.offset < self.inner.first_offset() {
+                return self.inner.check_offset(self.offset).and(Err(error));
+            }
+            seen = Some(generation);
+            error = match self.find(None) {
+                Err(error) => error,
+                found => return found,
+            };
+        }
+    }
+
+    /// As [`Cursor::find_here`]. With `like`, only where that needs neither another segment nor another run, so that
+    /// what was found before stays where it is.
     #[inline]
     fn find(&mut self, like: Option<&Stood>) -> Result<Option<Stood>> {
         // Asked first: a run may hold frames that were copied before they were published.
         if self.offset >= self.inner.published() {
             return Ok(None);
+        }
+        // A newer row may have other records at this offset.
+        if self.generation != self.inner.rows().generation()
+            || self.segment.as_ref().is_none_or(|segment| !segment.covers(self.offset))
+            || self.offset < self.inner.first_offset()
+        {
+            if like.is_some() {
+                return Ok(None);
+            }
+            self.enter_segment()?;
         }
         if let Some(stood) = self.in_run() {
             return Ok(Some(stood).filter(|_| like.is_none_or(|like| like.in_run)));
@@ -174,16 +246,12 @@ impl Cursor {
         if like.is_some_and(|like| like.in_run) {
             return Ok(None);
         }
-        if self.segment.as_ref().is_none_or(|segment| self.offset >= segment.limit()) {
-            if like.is_some() {
-                return Ok(None);
-            }
-            self.enter_segment()?;
-        }
-        let Some(segment) = &self.segment else { return Ok(None) };
+        let Some(segment) = &self.segment else {
+            return Err(Error::new(Status::Bug, "no segment holds a record that there is").at(self.offset));
+        };
         let found = match self.position {
-            0 => segment.find(self.offset)?,
-            position => segment.find_at(position, self.offset)?,
+            0 => segment.find(self.offset, self.inner.check())?,
+            position => segment.find_at(position, self.offset, self.inner.check())?,
         };
         match found {
             Found::Stored(frame, position) => {
@@ -209,11 +277,16 @@ impl Cursor {
 
     #[cold]
     fn enter_segment(&mut self) -> Result<()> {
-        self.inner.check_offset(self.offset)?;
-        self.run.clear();
-        self.position = 0;
+        // Asked before the row is, so that a row that comes meanwhile is looked at with the next step.
+        self.generation = self.inner.rows().generation();
         let row = self.inner.rows().newest();
-        self.segment = row.segment_of(self.offset).map(Arc::clone);
+        self.inner.check_offset(self.offset)?;
+        let segment = row.segment_of(self.offset);
+        if segment.map(|segment| segment.id) != self.segment.as_ref().map(|segment| segment.id) {
+            self.run.clear();
+            self.position = 0;
+        }
+        self.segment = segment.map(Arc::clone);
         if self.segment.as_ref().is_some_and(|segment| !segment.is_open()) {
             self.inner.rows().note_open();
         }
@@ -243,7 +316,8 @@ impl Cursor {
         }
         self.run.clear();
         // It has been stored meanwhile, or the index led astray.
-        let found = if too_late { segment.find(self.offset) } else { segment.find_astray(self.offset) };
+        let found =
+            if too_late { segment.find(self.offset, self.inner.check()) } else { segment.find_astray(self.offset) };
         match found? {
             Found::Stored(frame, position) => {
                 self.position = position;

@@ -5,6 +5,7 @@
 use crate::error::Result;
 use crate::sys::Worker;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 #[derive(Default)]
 struct Wishes {
@@ -35,12 +36,16 @@ impl Bell {
         self.rung.notify_one();
     }
 
-    /// Waits until there is work; `false` when it is time to stop.
-    fn wait(&self) -> bool {
-        let mut wishes = self.lock();
-        while !wishes.work && !wishes.stop {
-            wishes = self.rung.wait(wishes).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Waits until there is work, or the interval has passed; `false` when it is time to stop.
+    fn wait(&self, interval: Option<Duration>) -> bool {
+        let wishes = self.lock();
+        let idle = |wishes: &mut Wishes| !wishes.work && !wishes.stop;
+        let mut wishes = match interval {
+            None => self.rung.wait_while(wishes, idle).unwrap_or_else(PoisonError::into_inner),
+            Some(interval) => {
+                self.rung.wait_timeout_while(wishes, interval, idle).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
         wishes.work = false;
         !wishes.stop
     }
@@ -53,11 +58,15 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts it; it calls `work` each time that the bell was rung.
-    pub(crate) fn start(bell: &Arc<Bell>, work: impl Fn() + Send + 'static) -> Result<Self> {
+    /// Starts it; it calls `work` each time that the bell was rung, and after each interval.
+    pub(crate) fn start(
+        bell: &Arc<Bell>,
+        interval: Option<Duration>,
+        work: impl Fn() + Send + 'static,
+    ) -> Result<Self> {
         let waiting = Arc::clone(bell);
         let worker = Worker::start(move || {
-            while waiting.wait() {
+            while waiting.wait(interval) {
                 work();
             }
         })?;

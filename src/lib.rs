@@ -16,29 +16,36 @@ mod control;
 mod cursor;
 mod error;
 pub mod ffi;
+mod files;
 mod fresh;
 mod id;
 mod index;
 mod keeper;
 mod log;
+mod named;
 mod record;
 mod recovery;
 mod row;
 mod segment;
+mod stat;
 mod store;
 mod sys;
 mod tail;
 #[cfg(test)]
 mod testing;
+mod upkeep;
 mod walk;
 mod writer;
 
 pub use config::{
-    BATCH_LIMIT_BYTES, Config, INDEX_BYTES, INITIAL_OFFSET_LIMIT, RECORD_LIMIT_BYTES, SEGMENT_BYTES, Sync,
+    BATCH_LIMIT_BYTES, Config, INDEX_BYTES, INITIAL_OFFSET_LIMIT, RECORD_LIMIT_BYTES, SEGMENT_BYTES, Sync, flags,
 };
-pub use cursor::{Cursor, Record};
+pub use cursor::Cursor;
 pub use error::{Detail, Error, NO_OFFSET, Result, Status};
-pub use log::{Log, Stat, remove};
+pub use files::remove;
+pub use log::Log;
+pub use record::Record;
+pub use stat::{SegmentStat, Stat};
 
 /// The fault hooks, for tests (feature `faults`).
 #[cfg(any(test, feature = "faults"))]

@@ -4,19 +4,23 @@
 use crate::ahead::Ahead;
 use crate::checksum::crc32c;
 use crate::commit::{Commit, Mark};
-use crate::config::{BATCH_LIMIT_BYTES, Config, Limits, Sync};
+use crate::config::{BATCH_LIMIT_BYTES, Config, Limits, Sync, flags};
 use crate::control::{Control, LIVE, Lock};
 use crate::error::{Error, Result, Status};
+use crate::files;
 use crate::keeper::{Bell, Keeper};
-use crate::record::Frame;
+use crate::record::{Check, Frame, Record};
 use crate::recovery;
 use crate::row::{Reader, Rows};
+use crate::stat::{self, SegmentStat, Stat};
 use crate::sys::{self, Dir};
 use crate::tail::{RING_AT, RING_BYTES, Tail};
-use crate::writer::{self, Appended, Parts, Work, Writer};
+use crate::upkeep::{Beginning, Cut};
+use crate::writer::{self, Appended, Item, Parts, Work, Writer};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A log, open for writing. Shared between threads by reference; it closes when dropped, but [`Log::close`] says if
 /// that failed.
@@ -44,42 +48,13 @@ pub(crate) struct Inner {
     /// Held while the log is open; `None` once it is closed.
     lock: Mutex<Option<Lock>>,
     first: AtomicU64,
+    /// Payload bytes of all records before the first.
+    first_payload_bytes: AtomicU64,
     /// The next offset: a record exists when this has passed it.
     published: AtomicU64,
     log_id: [u8; 16],
     recovered_records: u64,
     dropped_bytes: u64,
-}
-
-/// What [`Log::stat`] tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stat {
-    /// How many segments there are.
-    pub segment_count: u32,
-    /// Offset of the first record.
-    pub first_offset: u64,
-    /// Offset that the next record will get.
-    pub next_offset: u64,
-    /// Every record below it survives power loss.
-    pub durable_offset: u64,
-    /// Bytes that the log's files take on the disk.
-    pub disk_bytes: u64,
-    /// Payload bytes of all records.
-    pub payload_bytes: u64,
-    /// Records that the open found behind the last durable mark.
-    pub recovered_records: u64,
-    /// Bytes that the open found behind the last whole record and left out.
-    pub dropped_bytes: u64,
-    /// Records appended since the open.
-    pub appends: u64,
-    /// Syncs since the open.
-    pub syncs: u64,
-    /// Appends and syncs that were served by another's sync.
-    pub syncs_shared: u64,
-    /// The writing process.
-    pub writer_pid: i32,
-    /// Made with the log.
-    pub log_id: [u8; 16],
 }
 
 impl Log {
@@ -90,7 +65,7 @@ impl Log {
         if path.as_os_str().is_empty() {
             return Err(Error::new(Status::Argument, "the directory's path is empty"));
         }
-        let dir = Arc::new(Dir::open_or_create(path)?);
+        let dir = Arc::new(files::open_dir(path, !limits.has(flags::NO_CREATE))?);
         let lock = Lock::take(&dir, true)?;
         let recovered = recovery::recover(&dir, &limits, &lock)?;
         let (header, found) = (recovered.header, recovered.found);
@@ -100,14 +75,14 @@ impl Log {
         let tail = Tail::map(&dir.open_write(LIVE)?)?;
         let mut segments = recovered.segments;
         let Some(active) = segments.pop() else { return Err(Error::new(Status::Bug, "recovery found no segment")) };
-        let first = segments.first().map_or(active.id.base_offset, |segment| segment.id.base_offset);
+        let first = recovered.first_offset;
         segments.push(Arc::clone(&active));
         control.set_layout(0, active.id.base_offset, active.id.epoch);
         control.set_stored(found.end);
         control.set_first(first);
         control.set_durable(recovered.durable);
         control.publish(found.next_offset, found.end);
-        let commit = Commit::new(recovered.durable, active.id.base_offset, found.end);
+        let commit = Commit::new(recovered.durable, active.id, found.end);
         // Whoever made the last file may have been killed before the directory was synced.
         commit.note_new_file();
         let inner = Arc::new(Inner {
@@ -123,20 +98,31 @@ impl Log {
             writer: Mutex::new(Writer::new(active, header.seed, found)),
             lock: Mutex::new(Some(lock)),
             first: AtomicU64::new(first),
+            first_payload_bytes: AtomicU64::new(recovered.first_payload_bytes),
             published: AtomicU64::new(found.next_offset),
             log_id: header.log_id,
             recovered_records: recovered.records_behind_mark,
             dropped_bytes: recovered.dropped_bytes,
         });
         let mut log = Self { inner: Arc::clone(&inner), keepers: Vec::new(), open: true };
-        let keeping = Arc::clone(&inner);
-        log.keepers.push(Keeper::start(&inner.bell, move || keeping.keep())?);
-        let syncing = Arc::clone(&inner);
-        log.keepers.push(Keeper::start(&inner.sync_bell, move || {
-            // A failure poisons; the next append says so.
-            let _ = syncing.sync_full_segments();
-        })?);
+        if !inner.limits.has(flags::NO_THREAD) {
+            log.start_keepers()?;
+        }
         Ok(log)
+    }
+
+    fn start_keepers(&mut self) -> Result<()> {
+        let (keeping, syncing) = (Arc::clone(&self.inner), Arc::clone(&self.inner));
+        self.keepers.push(Keeper::start(&self.inner.bell, None, move || keeping.keep())?);
+        let interval = (syncing.limits.sync == Sync::Interval).then_some(syncing.limits.sync_interval);
+        self.keepers.push(Keeper::start(&self.inner.sync_bell, interval, move || {
+            // A failure poisons; the next append says so.
+            let _ = match interval {
+                Some(_) => syncing.sync_to(syncing.published()),
+                None => syncing.sync_full_segments(),
+            };
+        })?);
+        Ok(())
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -154,28 +140,107 @@ impl Log {
         Ok(appended.first_offset)
     }
 
+    /// Appends a record only if it gets this offset; else [`Error::Conflict`], with the log's next offset in it.
+    pub fn append_at(&self, expected_offset: u64, payload: &[u8]) -> Result<()> {
+        let inner = &*self.inner;
+        inner.check_record(payload)?;
+        let (payload_crc, now_ns) = (crc32c(0, payload), sys::clock_coarse_ns());
+        let mut writer = inner.write()?;
+        writer.expect(expected_offset)?;
+        let appended = writer.append(&inner.parts(), payload, payload_crc, now_ns)?;
+        drop(writer);
+        inner.after_append(&appended)
+    }
+
     /// Appends records as one batch: all of them or none, whatever happens. Returns the first one's offset.
     pub fn append_batch(&self, payloads: &[&[u8]]) -> Result<u64> {
-        let inner = &*self.inner;
-        for payload in payloads {
-            inner.check_record(payload)?;
-        }
-        let bytes = writer::batch_bytes(payloads).filter(|bytes| *bytes <= BATCH_LIMIT_BYTES);
-        let Some(bytes) = bytes else {
-            return Err(Error::new(Status::TooLarge, "the batch takes more than 1 GiB; append it in parts"));
-        };
-        if payloads.is_empty() {
-            return Ok(self.next_offset());
-        }
-        let appended = inner.write()?.append_batch(&inner.parts(), payloads, bytes)?;
-        inner.after_append(&appended)?;
-        Ok(appended.first_offset)
+        self.inner.append_items(payloads, |_| Ok(()))
+    }
+
+    /// Appends records with offsets and times of their own, as one batch: they must continue the log, and no time may
+    /// be earlier than the one before it.
+    pub fn append_records(&self, records: &[Record<'_>]) -> Result<()> {
+        writer::check_offsets(records)?;
+        self.inner.append_items(records, |writer| writer.check_goes_on(records)).map(|_| ())
     }
 
     /// Makes every record that has been appended durable.
     pub fn sync(&self) -> Result<()> {
         let inner = &*self.inner;
         inner.sync_to(inner.published())
+    }
+
+    /// Returns `true` when the record of `offset` is durable; a sync is begun if need be. `false` if it is not and the
+    /// time is up. `None` waits for ever, a zero duration looks once.
+    pub fn wait_durable(&self, offset: u64, timeout: Option<Duration>) -> Result<bool> {
+        let inner = &*self.inner;
+        let next = inner.published();
+        if offset >= next {
+            return Err(inner.beyond(offset, next));
+        }
+        if inner.commit.durable() > offset {
+            return Ok(true);
+        }
+        if inner.commit.is_poisoned() {
+            return Err(inner.commit.poisoned());
+        }
+        if timeout == Some(Duration::ZERO) {
+            return Ok(false);
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let done = inner.sync_until(offset + 1, deadline)?;
+        // It may have been dropped while this call waited.
+        let next = inner.published();
+        if offset >= next { Err(inner.beyond(offset, next)) } else { Ok(done) }
+    }
+
+    /// Makes the log begin at `before`, exactly and durably; whole segments before it are deleted. Below the first
+    /// offset it does nothing.
+    pub fn trim(&self, before: u64) -> Result<()> {
+        let inner = &*self.inner;
+        let is_needed = || {
+            let next = inner.published();
+            if before > next { Err(inner.beyond(before, next)) } else { Ok(before > inner.first_offset()) }
+        };
+        if !is_needed()? {
+            return Ok(());
+        }
+        inner.commit.in_office(&inner.control, || {
+            if !is_needed()? {
+                return Ok(());
+            }
+            let mark = inner.mark();
+            inner.lead(&mark)?;
+            let beginning = Beginning::make_durable(&inner.parts(), &mark, before)?;
+            beginning.take_place(&inner.parts(), &inner.writer);
+            Ok(())
+        })
+    }
+
+    /// Drops the records from `from` on, durably. What is before it is durable then, too.
+    pub fn truncate(&self, from: u64) -> Result<()> {
+        let inner = &*self.inner;
+        let is_needed = || inner.check_cursor_offset(from).map(|()| from < inner.published());
+        if !is_needed()? {
+            return Ok(());
+        }
+        inner.commit.in_office(&inner.control, || {
+            if !is_needed()? {
+                return Ok(());
+            }
+            inner.lead(&inner.mark())?;
+            inner.cut(&Cut::at(&inner.parts(), from)?)
+        })
+    }
+
+    /// Drops all records and goes on at `next_offset`, durably.
+    pub fn reset(&self, next_offset: u64) -> Result<()> {
+        let inner = &*self.inner;
+        let cut = Cut::all(next_offset)?;
+        inner.commit.in_office(&inner.control, || {
+            inner.lead(&inner.mark())?;
+            inner.cut(&cut)
+        })
     }
 
     /// Hands the record of this offset to `take`: payload and timestamp.
@@ -198,6 +263,11 @@ impl Log {
     /// Tells how the log stands.
     pub fn stat(&self) -> Result<Stat> {
         self.inner.stat()
+    }
+
+    /// Tells of the segment of this number in the row, 0 being the first; `None` behind the last.
+    pub fn segment_at(&self, index: usize) -> Result<Option<SegmentStat>> {
+        self.inner.segment_at(index)
     }
 
     /// Closes: syncs all, whatever the policy, and says if that failed.
@@ -246,6 +316,8 @@ impl Inner {
             rows: &self.rows,
             ahead: &self.ahead,
             published: &self.published,
+            first: &self.first,
+            first_payload_bytes: &self.first_payload_bytes,
         }
     }
 
@@ -275,6 +347,26 @@ impl Inner {
         }
     }
 
+    /// Appends a batch, if it fits where the log goes on.
+    fn append_items(&self, items: &[impl Item], fits: impl FnOnce(&Writer) -> Result<()>) -> Result<u64> {
+        for item in items {
+            self.check_record(item.payload())?;
+        }
+        let bytes = writer::batch_bytes(items).filter(|bytes| *bytes <= BATCH_LIMIT_BYTES);
+        let Some(bytes) = bytes else {
+            return Err(Error::new(Status::TooLarge, "the batch takes more than 1 GiB; append it in parts"));
+        };
+        if items.is_empty() {
+            return Ok(self.published());
+        }
+        let mut writer = self.write()?;
+        fits(&writer)?;
+        let appended = writer.append_batch(&self.parts(), items, bytes)?;
+        drop(writer);
+        self.after_append(&appended)?;
+        Ok(appended.first_offset)
+    }
+
     fn mark(&self) -> Mark {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).mark()
     }
@@ -289,14 +381,30 @@ impl Inner {
         }
         let synced = match self.limits.sync {
             Sync::Always => self.sync_to(appended.next_offset),
-            Sync::Never if appended.work.has(Work::MUST_WAIT) => self.sync_full_segments(),
-            Sync::Never => Ok(()),
+            _ if appended.work.has(Work::MUST_WAIT) => self.sync_full_segments(),
+            _ => Ok(()),
         };
         synced.map_err(|error| error.published_at(appended.first_offset))
     }
 
     fn sync_to(&self, target: u64) -> Result<()> {
-        self.commit.sync_to(target, &self.dir, &self.tail, &self.control, || Some(self.mark()))
+        self.sync_until(target, None).map(|_| ())
+    }
+
+    /// A round of syncs, by whoever is in office.
+    fn lead(&self, mark: &Mark) -> Result<()> {
+        self.commit.lead(&self.dir, &self.tail, &self.control, Some(mark))
+    }
+
+    /// Makes a cut, by whoever is in office. Most is synced already, so that appends wait for little.
+    fn cut(&self, cut: &Cut) -> Result<()> {
+        let mut writer = self.write()?;
+        self.lead(&writer.mark())?;
+        writer.cut(&self.parts(), cut)
+    }
+
+    fn sync_until(&self, target: u64, deadline: Option<Instant>) -> Result<bool> {
+        self.commit.sync_to(target, deadline, &self.dir, &self.tail, &self.control, || Some(self.mark()))
     }
 
     /// The keeper's round: what waits in the ring goes to the store, and the next segment is made before it is needed.
@@ -311,7 +419,7 @@ impl Inner {
 
     fn sync_full_segments(&self) -> Result<()> {
         let Some(target) = self.commit.full_up_to() else { return Ok(()) };
-        self.commit.sync_to(target, &self.dir, &self.tail, &self.control, || None)
+        self.commit.sync_to(target, None, &self.dir, &self.tail, &self.control, || None).map(|_| ())
     }
 
     pub(crate) fn first_offset(&self) -> u64 {
@@ -321,6 +429,12 @@ impl Inner {
     #[inline]
     pub(crate) fn published(&self) -> u64 {
         self.published.load(Ordering::Acquire)
+    }
+
+    /// Whether reads verify checksums.
+    #[inline]
+    pub(crate) fn check(&self) -> Check {
+        if self.limits.has(flags::NO_VERIFY) { Check::Trust } else { Check::Verify }
     }
 
     pub(crate) fn rows(&self) -> &Rows {
@@ -342,6 +456,15 @@ impl Inner {
         if offset < first { Err(trimmed(offset, first)) } else { Ok(()) }
     }
 
+    /// Whether a cursor may stand at this offset: before a record, or where the next one will be.
+    pub(crate) fn check_cursor_offset(&self, offset: u64) -> Result<()> {
+        let (first, next) = (self.first_offset(), self.published());
+        if offset > next {
+            return Err(self.beyond(offset, next));
+        }
+        if offset < first { Err(trimmed(offset, first)) } else { Ok(()) }
+    }
+
     #[cold]
     pub(crate) fn beyond(&self, offset: u64, next: u64) -> Error {
         let path = self.dir.path().display();
@@ -352,43 +475,89 @@ impl Inner {
     #[inline(always)]
     fn read<R>(&self, reader: &mut Reader, offset: u64, take: impl FnOnce(&Frame<'_>) -> R) -> Result<R> {
         self.check_offset(offset)?;
-        match reader.read(&self.rows, &self.tail, offset, take)? {
-            Some(result) => Ok(result),
-            None => Err(trimmed(offset, self.first_offset())),
+        let mut take = Some(take);
+        let mut once = |frame: &Frame<'_>| take.take().map(|take| take(frame));
+        match reader.read(&self.rows, &self.tail, offset, self.check(), &mut once).map(Option::flatten) {
+            Ok(Some(result)) => Ok(result),
+            failed => self.read_again(reader, offset, once, failed),
+        }
+    }
+
+    /// What is not found, or in a file that is gone, may have been trimmed, truncated or reset away meanwhile; then the
+    /// newest row has it, or no row.
+    #[cold]
+    fn read_again<R>(
+        &self,
+        reader: &mut Reader,
+        offset: u64,
+        mut take: impl FnMut(&Frame<'_>) -> Option<R>,
+        mut failed: Result<Option<R>>,
+    ) -> Result<R> {
+        // Of the read that failed it is not known.
+        let mut seen = None;
+        loop {
+            let generation = self.rows.generation();
+            self.check_offset(offset)?;
+            if seen == Some(generation) {
+                return failed.and_then(|_| Err(trimmed(offset, self.first_offset())));
+            }
+            seen = Some(generation);
+            failed = match reader.read(&self.rows, &self.tail, offset, self.check(), &mut take).map(Option::flatten) {
+                Ok(Some(result)) => return Ok(result),
+                failed => failed,
+            };
         }
     }
 
     fn stat(&self) -> Result<Stat> {
         let row = self.rows.newest();
-        // Read first: it may only lag behind the next offset, never pass it.
-        let durable_offset = self.commit.durable();
-        let (payload_bytes, next_offset, appends) = {
+        let mut stat = {
+            // Under the mutex no record is dropped, so what is read first is not more than what is read last.
             let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            // Not the writer's own next offset, which a defect in an append may leave ahead of what was published.
-            (writer.prior_payload_bytes.saturating_add(writer.payload_bytes), self.published(), writer.appends)
+            let payload_bytes = writer.prior_payload_bytes.saturating_add(writer.payload_bytes);
+            Stat {
+                first_offset: self.first_offset(),
+                durable_offset: self.commit.durable(),
+                // Not the writer's own, which a defect in an append may leave ahead of what was published.
+                next_offset: self.published(),
+                payload_bytes: payload_bytes.saturating_sub(self.first_payload_bytes.load(Ordering::Acquire)),
+                appends: writer.appends,
+                ..Stat::default()
+            }
         };
-        let mut disk_bytes = self.dir.stat(LIVE)?.map_or(0, |stat| stat.disk_bytes);
+        stat.segment_count = u32::try_from(row.segments.len()).unwrap_or(u32::MAX);
+        stat.disk_bytes = stat::disk_bytes(&self.dir, LIVE)?;
         for segment in &row.segments {
             for name in [segment.id.store_name(), segment.id.index_name()] {
-                disk_bytes += self.dir.stat(&name)?.map_or(0, |stat| stat.disk_bytes);
+                stat.disk_bytes += stat::disk_bytes(&self.dir, &name)?;
             }
         }
-        let (syncs, syncs_shared) = self.commit.syncs();
-        Ok(Stat {
-            segment_count: u32::try_from(row.segments.len()).unwrap_or(u32::MAX),
-            first_offset: self.first_offset(),
-            next_offset,
-            durable_offset,
-            disk_bytes,
-            payload_bytes,
-            recovered_records: self.recovered_records,
-            dropped_bytes: self.dropped_bytes,
-            appends,
-            syncs,
-            syncs_shared,
-            writer_pid: sys::process_id(),
-            log_id: self.log_id,
-        })
+        (stat.recovered_records, stat.dropped_bytes) = (self.recovered_records, self.dropped_bytes);
+        (stat.syncs, stat.syncs_shared) = self.commit.syncs();
+        (stat.writer_pid, stat.log_id) = (sys::process_id(), self.log_id);
+        Ok(stat)
+    }
+
+    fn segment_at(&self, index: usize) -> Result<Option<SegmentStat>> {
+        loop {
+            let generation = self.rows.generation();
+            let row = self.rows.newest();
+            let Some(segment) = row.segments.get(index) else { return Ok(None) };
+            if !segment.is_open() {
+                self.rows.note_open();
+            }
+            let time_of = |offset| {
+                self.rows.lend(|reader| {
+                    reader.read(&self.rows, &self.tail, offset, self.check(), |frame| frame.head.timestamp_ns)
+                })
+            };
+            match stat::of_segment(&self.dir, segment, self.published(), time_of) {
+                Ok(Some(stat)) => return Ok(Some(stat)),
+                // Its files may have been deleted meanwhile; then the row is another one.
+                _ if self.rows.generation() != generation => {}
+                failed => return failed.and_then(|_| Err(segment.corrupt(0, segment.id.base_offset))),
+            }
+        }
     }
 
     /// Syncs what was appended, says in the store that it ends here, gives space back and the lock up.
@@ -420,25 +589,4 @@ impl Inner {
 
 fn trimmed(offset: u64, first: u64) -> Error {
     Error::new(Status::Trimmed, format!("record {offset} was removed; the first one is {first}")).at(offset)
-}
-
-/// Deletes the log in a directory, and the directory if it is then empty.
-pub fn remove(dir: impl AsRef<Path>) -> Result<()> {
-    let path = dir.as_ref();
-    if path.as_os_str().is_empty() {
-        return Err(Error::new(Status::Argument, "the directory's path is empty"));
-    }
-    let dir = Dir::open(path)?;
-    let none = || Error::new(Status::NotFound, format!("there is no log in '{}'", path.display()));
-    if recovery::Files::list(&dir)?.live.is_empty() {
-        return Err(none());
-    }
-    let lock = Lock::take(&dir, true)?;
-    let removed = recovery::remove_files(&dir)?;
-    drop(lock);
-    if !removed {
-        return Err(none());
-    }
-    dir.remove_itself()?;
-    Ok(())
 }

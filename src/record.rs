@@ -66,6 +66,17 @@ pub(crate) struct Frame<'a> {
     pub payload: &'a [u8],
 }
 
+/// A record: what a cursor gives, and what an import brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its offset.
+    pub offset: u64,
+    /// When it was appended, ns since 1970 UTC.
+    pub timestamp_ns: u64,
+    /// Its bytes. From a cursor, they live until the next call on it.
+    pub payload: &'a [u8],
+}
+
 #[inline]
 fn frame_crc(seed: u32, word: u32, offset: u64, timestamp_ns: u64, payload_crc: u32) -> u32 {
     // In memory order: seed, word, offset, timestamp, the payload's CRC.
@@ -123,6 +134,24 @@ pub(crate) fn decode_frame(bytes: &[u8], seed: u32, offset: u64) -> Option<Frame
     frame.head.fits(seed, offset, crc32c(0, frame.payload)).then_some(frame)
 }
 
+/// Whether a reader proves a frame by its checksum, or trusts the position that it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// Every frame is proved.
+    Verify,
+    /// `LOG_NO_VERIFY`: lengths and padding are looked at, the checksum is not.
+    Trust,
+}
+
+/// Decodes the frame at the start of `bytes`, which must be the one of `offset` in the segment of `seed`.
+#[inline(always)]
+pub(crate) fn take_frame(bytes: &[u8], seed: u32, offset: u64, check: Check) -> Option<Frame<'_>> {
+    match check {
+        Check::Verify => decode_frame(bytes, seed, offset),
+        Check::Trust => locate_frame(bytes),
+    }
+}
+
 /// Decodes the frame at the start of `bytes` with all but its checksum checked.
 #[inline(always)]
 pub(crate) fn locate_frame(bytes: &[u8]) -> Option<Frame<'_>> {
@@ -172,7 +201,11 @@ pub(crate) enum Cause {
     Recovery,
     /// None yet: the segment was made ahead of need, and no record of it has ever been synced.
     Ahead,
-    /// A later version's reason (truncation, reset): what it ended is deleted.
+    /// Records were dropped from its base on.
+    Truncate,
+    /// All records were dropped.
+    Reset,
+    /// A later version's reason: what it ended is kept.
     Other(u32),
 }
 
@@ -180,6 +213,8 @@ impl Cause {
     fn number(self) -> u32 {
         match self {
             Self::Roll => 0,
+            Self::Truncate => 1,
+            Self::Reset => 2,
             Self::Recovery => 3,
             Self::Ahead => 4,
             Self::Other(number) => number,
@@ -189,6 +224,8 @@ impl Cause {
     fn from_number(number: u32) -> Self {
         match number {
             0 => Self::Roll,
+            1 => Self::Truncate,
+            2 => Self::Reset,
             3 => Self::Recovery,
             4 => Self::Ahead,
             other => Self::Other(other),

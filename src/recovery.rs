@@ -6,18 +6,17 @@ use crate::checksum::crc32c;
 use crate::config::Limits;
 use crate::control::{self, Lock};
 use crate::error::{Error, Result, Status};
+use crate::files::Files;
 use crate::fresh::{Plan, Prepared, fresh_header};
-use crate::id::{Id, temporary_name};
-use crate::record::{self, Cause, FRAME_HEADER, FRAMES_START, Header, Kind, SEAL_BYTES, Slot};
+use crate::id::{Id, OFFSET_END, temporary_name};
+use crate::named::{START, Start};
+use crate::record::{self, Cause, Check, FRAME_HEADER, FRAMES_START, Header, Kind, SEAL_BYTES, Slot};
 use crate::segment::{Found as Standing, Segment};
 use crate::store::{self, FirstPage, Scan, Store};
 use crate::sys::{self, Dir};
 use crate::tail::{OldTail, RING_BYTES};
 use crate::writer::Found;
 use std::sync::Arc;
-
-/// Where whole segments go that recovery takes out of the row.
-pub(crate) const LOST: &str = "lost";
 
 /// What was found, and made good.
 pub(crate) struct Recovered {
@@ -31,47 +30,30 @@ pub(crate) struct Recovered {
     pub records_behind_mark: u64,
     /// Bytes behind the last whole record that were left out.
     pub dropped_bytes: u64,
+    /// Of the first record, and payload bytes of all before it.
+    pub first_offset: u64,
+    pub first_payload_bytes: u64,
 }
 
-/// The files of a log in a directory.
-pub(crate) struct Files {
-    /// Segments that live, by base offset.
-    pub live: Vec<Id>,
-    /// Segments that are dead whole.
-    dead: Vec<Id>,
-    /// What is to be deleted: files that never got their name, indexes without a store.
-    litter: Vec<String>,
-}
-
-impl Files {
-    /// Looks through a directory. Foreign names are passed over.
-    pub(crate) fn list(dir: &Dir) -> Result<Self> {
-        let (mut stores, mut indexes, mut litter) = (Vec::new(), Vec::new(), Vec::new());
-        dir.list(|name| match Id::parse(name) {
-            Some((id, true)) => stores.push(id),
-            Some((id, false)) => indexes.push(id),
-            None if Id::is_temporary(name) => litter.push(name.to_owned()),
-            None => {}
-        })?;
-        stores.sort_unstable();
-        indexes.retain(|id| stores.binary_search(id).is_err());
-        litter.extend(indexes.into_iter().map(Id::index_name));
-        let (live, dead) = split(&stores);
-        Ok(Self { live, dead, litter })
-    }
-}
-
-/// A segment of a higher epoch ends every segment of a lower epoch at its base: those whose base is not lower are dead.
-fn split(sorted: &[Id]) -> (Vec<Id>, Vec<Id>) {
-    let mut highest = 0;
-    let (mut live, mut dead) = (Vec::new(), Vec::new());
-    for same_base in sorted.chunk_by(|a, b| a.base_offset == b.base_offset) {
-        highest = same_base.iter().map(|id| id.epoch).fold(highest, u32::max);
-        for id in same_base {
-            if id.epoch < highest { dead.push(*id) } else { live.push(*id) }
+impl Recovered {
+    /// A row that goes on in an empty last segment, with all before it durable.
+    fn in_new_segment(mut segments: Vec<Arc<Segment>>, active: Segment, header: Header) -> Self {
+        segments.push(Arc::new(active));
+        Self {
+            first_offset: segments.first().map_or(header.base_offset, |segment| segment.id.base_offset),
+            segments,
+            header,
+            found: Place::start(&header).found(&header),
+            durable: header.base_offset,
+            records_behind_mark: 0,
+            dropped_bytes: 0,
+            first_payload_bytes: 0,
         }
     }
-    (live, dead)
+
+    fn bury(&self, dir: &Dir, files: &Files) {
+        files.bury(dir, &self.segments, self.header.floor_epoch, self.first_offset);
+    }
 }
 
 /// A place between two records.
@@ -136,13 +118,21 @@ struct Scanned {
 
 /// Makes a directory's log ready for appending, or a new log in it.
 pub(crate) fn recover(dir: &Arc<Dir>, limits: &Limits, lock: &Lock) -> Result<Recovered> {
-    let files = Files::list(dir)?;
+    let mut files = Files::list(dir)?;
     let old_tail = OldTail::read(lock.file())?;
-    let recovered = match files.live.last() {
-        None => create(dir, limits)?,
-        Some(_) => go_on(dir, limits, lock, &files.live, &old_tail)?,
-    };
-    bury(dir, &files, &recovered);
+    if files.live.is_empty() {
+        // Of a log whose removal was broken off.
+        dir.unlink(START)?;
+        return create(dir, limits).inspect(|recovered| recovered.bury(dir, &files));
+    }
+    let pages = doubtful(dir, &mut files)?;
+    let start = start_above_floor(dir, &pages, &files.live)?;
+    let end = find_end(&pages, files.live.len(), &old_tail)?;
+    let mut recovered = settle(dir, limits, lock, &files.live, pages, &end, &old_tail)?;
+    if let Some(start) = start {
+        begin_at(dir, limits, &mut recovered, &start, &files.live)?;
+    }
+    recovered.bury(dir, &files);
     Ok(recovered)
 }
 
@@ -158,16 +148,9 @@ fn create(dir: &Arc<Dir>, limits: &Limits) -> Result<Recovered> {
         prior_payload_bytes: 0,
         cause: Cause::Roll,
     };
-    let segment = make(dir, limits, header)?;
+    let active = make(dir, limits, header)?;
     dir.sync_in_parent()?;
-    Ok(Recovered {
-        segments: vec![Arc::new(segment)],
-        header,
-        found: Place::start(&header).found(&header),
-        durable: header.base_offset,
-        records_behind_mark: 0,
-        dropped_bytes: 0,
-    })
+    Ok(Recovered::in_new_segment(Vec::new(), active, header))
 }
 
 /// A new, empty segment behind all that is durable, with its name in the directory, durably.
@@ -184,52 +167,97 @@ fn make(dir: &Arc<Dir>, limits: &Limits, header: Header) -> Result<Segment> {
     Ok(segment)
 }
 
-/// First pages of the segments from the last one that has a durable slot to the end, in that order.
-fn doubtful(dir: &Dir, live: &[Id]) -> Result<Vec<FirstPage>> {
+/// First pages of the segments from the last one that has a durable slot to the end, in that order. Segments below the
+/// last one's floor turn out to be dead.
+fn doubtful(dir: &Dir, files: &mut Files) -> Result<Vec<FirstPage>> {
     let mut pages: Vec<FirstPage> = Vec::new();
-    for (n, id) in live.iter().enumerate().rev() {
+    let mut left = files.live.len();
+    while let Some(id) = left.checked_sub(1).and_then(|n| files.live.get(n).copied()) {
         let name = id.store_name();
-        let file = if n + 1 == live.len() { dir.open_write(&name) } else { dir.open_read(&name) }?;
+        let file = if pages.is_empty() { dir.open_write(&name) } else { dir.open_read(&name) }?;
         let page = store::read_first_page(file, id.base_offset, id.epoch)?;
         if let Some(last) = pages.first().filter(|last| last.header.log_id != page.header.log_id) {
             let (path, other) = (page.file.path(), last.file.path());
-            return Err(Error::new(
-                Status::Corrupt,
-                format!("'{path}' and '{other}' belong to different logs; put the right files back"),
-            )
-            .at(id.base_offset));
+            let text = format!("'{path}' and '{other}' belong to different logs; put the right files back");
+            return Err(Error::new(Status::Corrupt, text).at(id.base_offset));
+        }
+        // The header of one that was made ahead may be older than a reset.
+        if !page.unused && pages.iter().all(|page| page.unused) {
+            left -= files.end_below(page.header.floor_epoch);
         }
         let marked = page.slot.is_some();
         pages.insert(0, page);
         if marked {
             break;
         }
+        left -= 1;
     }
     Ok(pages)
 }
 
+/// START, unless a reset has made it void.
+fn start_above_floor(dir: &Dir, pages: &[FirstPage], live: &[Id]) -> Result<Option<Start>> {
+    let last = pages.iter().rev().find(|page| !page.unused);
+    let (Some(last), Some(first)) = (last, live.first()) else { return Ok(None) };
+    let Some(start) = Start::load(dir)? else { return Ok(None) };
+    let corrupt = |text: String| Error::new(Status::Corrupt, text).at(start.first_offset);
+    if start.log_id != last.header.log_id {
+        let (path, other) = (dir.path_of(START), last.file.path());
+        return Err(corrupt(format!("'{path}' and '{other}' belong to different logs; put the right files back")));
+    }
+    if start.epoch < last.header.floor_epoch {
+        return Ok(None);
+    }
+    if start.first_offset > OFFSET_END {
+        return Err(corrupt(format!(
+            "'{}' names an offset that no record has; restore it from a copy",
+            dir.path_of(START)
+        )));
+    }
+    if first.base_offset > start.first_offset {
+        let (path, from, upto) = (dir.path_of(&first.store_name()), start.first_offset, first.base_offset - 1);
+        return Err(corrupt(format!(
+            "records {from} to {upto} are missing: the log was trimmed to begin at {from}, and '{path}' is the first \
+             segment; restore the files from a copy"
+        )));
+    }
+    Ok(Some(start))
+}
+
 /// How many of the doubtful segments hold records: none of one that power loss left without its header was ever synced,
 /// nor any behind it.
-fn used_pages(pages: &[FirstPage]) -> Result<usize> {
+fn used_pages(pages: &[FirstPage]) -> Result<&[FirstPage]> {
     match pages.iter().position(|page| page.unused) {
         Some(0) => Err(pages[0].corrupt("it holds no records, and none stand before it")),
-        used => Ok(used.unwrap_or(pages.len())),
+        used => Ok(&pages[..used.unwrap_or(pages.len())]),
     }
 }
 
-fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &OldTail) -> Result<Recovered> {
-    let mut pages = doubtful(dir, live)?;
-    let first_doubtful = live.len() - pages.len();
-    let used = used_pages(&pages)?;
-    let (mut dropped_bytes, mut records_behind_mark) = (0, 0);
-    let mut durable = live[first_doubtful].base_offset;
-    let mut last = None;
-    for (n, page) in pages[..used].iter().enumerate() {
-        let next_base = pages[..used].get(n + 1).map(|next| next.header.base_offset);
+/// Where the log ends.
+struct End {
+    /// Of the doubtful segments, the one in which it ends.
+    n: usize,
+    /// Where the scan of that one began.
+    start: Place,
+    scanned: Scanned,
+    /// Where the scan of its store, without the ring, stopped.
+    in_store: Place,
+    /// Every record below it was durable.
+    durable: u64,
+    records_behind_mark: u64,
+    /// How many segments live before the doubtful ones.
+    sure: usize,
+}
+
+fn find_end(pages: &[FirstPage], live: usize, old_tail: &OldTail) -> Result<End> {
+    let sure = live - pages.len();
+    let pages = used_pages(pages)?;
+    let mut durable = None;
+    let mut records_behind_mark = 0;
+    for (n, page) in pages.iter().enumerate() {
+        let next_base = pages.get(n + 1).map(|next| next.header.base_offset);
         let start = start_of(page)?;
-        if n == 0 {
-            durable = start.offset.min(next_base.unwrap_or(u64::MAX));
-        }
+        let durable = *durable.get_or_insert(start.offset.min(next_base.unwrap_or(u64::MAX)));
         let mut scanned = scan(page, start, next_base.unwrap_or(u64::MAX))?;
         let in_store = scanned.good;
         if next_base.is_none() {
@@ -240,88 +268,129 @@ fn go_on(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, live: &[Id], old_tail: &O
             Some(next) if scanned.good.offset >= next => {}
             Some(next) if scanned.good.sealed => return Err(gap(page, scanned.good.offset, next)),
             _ => {
-                last = Some((n, start, scanned, in_store));
-                break;
+                return Ok(End { n, start, scanned, in_store, durable, records_behind_mark, sure });
             }
         }
     }
-    let Some((n, start, scanned, in_store)) = last else {
-        return Err(Error::new(Status::Bug, "recovery found no last segment"));
-    };
-    // From here on files are changed: all that is kept is written and synced first.
+    Err(Error::new(Status::Bug, "recovery found no last segment"))
+}
+
+/// Makes good what was found: writes and syncs what is kept, and goes on behind it, in the same file or in a new one.
+fn settle(
+    dir: &Arc<Dir>,
+    limits: &Limits,
+    lock: &Lock,
+    live: &[Id],
+    mut pages: Vec<FirstPage>,
+    end: &End,
+    old_tail: &OldTail,
+) -> Result<Recovered> {
+    let (n, good) = (end.n, end.scanned.good);
     let log_id = pages[n].header.log_id;
-    // Whatever LIVE says: no record stands before the first one.
+    // Whatever LIVE says: no record stands before the first one. (A reset that failed behind its moment leaves the
+    // poison of an older row.)
     let poisoned_from = control::poisoned_from(lock.file(), &log_id, RING_BYTES)?;
     let poisoned_from = poisoned_from.map(|from| from.max(live[0].base_offset));
-    let good = scanned.good;
-    let was_clean = records_behind_mark == 0 && n == 0 && pages[n].slot.is_some();
-    let torn_page = &pages[n];
-    if good.position > in_store.position {
-        let run = old_tail.run(in_store.position, good.position);
-        torn_page.file.allocate(in_store.position, run.len() as u64)?;
-        torn_page.file.write_at(run, in_store.position)?;
+    let was_clean = end.records_behind_mark == 0 && n == 0 && pages[n].slot.is_some();
+    if good.position > end.in_store.position {
+        let run = old_tail.run(end.in_store.position, good.position);
+        pages[n].file.allocate(end.in_store.position, run.len() as u64)?;
+        pages[n].file.write_at(run, end.in_store.position)?;
     }
     if !was_clean {
         let synced = pages[..=n].iter().try_for_each(|page| page.file.sync()).and_then(|()| dir.sync());
         synced.inspect_err(|error| {
             // The next open of this boot would find these records in the page cache, and no sync that fails.
-            let from = poisoned_from.unwrap_or(durable).min(durable);
+            let from = poisoned_from.unwrap_or(end.durable).min(end.durable);
             control::note_poison(lock.file(), &log_id, RING_BYTES, from, error.detail().os_error);
         })?;
-    } else if live.len() == 1 && good.offset == torn_page.header.base_offset {
+    } else if live.len() == 1 && good.offset == pages[n].header.base_offset {
         // The log may have been made, and its maker killed, before its directory's own name was durable.
         dir.sync_in_parent()?;
     }
-    let bytes = torn_page.bytes.max(good.position);
-    let mut rest = Scan::new(&torn_page.file, torn_page.header.seed, bytes);
-    dropped_bytes += rest.bytes_to_last_non_zero(good.position)?;
-    for page in &pages[n + 1..] {
-        dropped_bytes += Scan::new(&page.file, page.header.seed, page.bytes).bytes_to_last_non_zero(FRAMES_START)?;
-    }
-    let torn = dropped_bytes > 0 || n + 1 < pages.len();
-    let row_end = first_doubtful + n;
-    if let Some(from) = poisoned_from.filter(|from| *from < good.offset) {
-        let kept = live[..=row_end].partition_point(|id| id.base_offset < from);
-        let doubted = sealed_row(dir, &live[..=row_end], log_id, good.offset);
-        let (last, end, epoch) = (torn_page.header, good.offset, next_epoch(live)?);
-        let old = Doubted { segments: &doubted, from, end, epoch, last, last_place: good };
+    let dropped_bytes = dropped(&pages[n..], &good)?;
+    let header = pages[n].header;
+    let row = &live[..=end.sure + n];
+    let mut recovered = if let Some(from) = poisoned_from.filter(|from| *from < good.offset) {
+        let doubted = sealed_row(dir, row, header.log_id, good.offset);
+        let epoch = next_epoch(live.iter().map(|id| id.epoch))?;
+        let old = Doubted { segments: &doubted, from, end: good.offset, epoch, last: header, last_place: good };
         let (header, found, active) = write_anew(dir, limits, &old)?;
-        let mut segments = sealed_row(dir, &live[..kept], log_id, from);
-        segments.push(Arc::new(active));
-        let durable = end;
-        return Ok(Recovered { segments, header, found, durable, records_behind_mark, dropped_bytes });
-    }
-    if torn {
+        let segments = sealed_before(dir, row, header.log_id, from);
+        Recovered { found, durable: good.offset, ..Recovered::in_new_segment(segments, active, header) }
+    } else if dropped_bytes > 0 || n + 1 < pages.len() {
         let header = Header {
             base_offset: good.offset,
-            epoch: next_epoch(live)?,
+            epoch: next_epoch(live.iter().map(|id| id.epoch))?,
             timestamp_floor_ns: good.timestamp_ns,
-            prior_payload_bytes: torn_page.header.prior_payload_bytes.saturating_add(good.payload_bytes),
+            prior_payload_bytes: header.prior_payload_bytes.saturating_add(good.payload_bytes),
             cause: Cause::Recovery,
-            ..fresh_header(&torn_page.header)?
+            ..fresh_header(&header)?
         };
         let active = make(dir, limits, header)?;
-        let kept = live[..=row_end].partition_point(|id| id.base_offset < good.offset);
-        let mut segments = sealed_row(dir, &live[..kept], log_id, good.offset);
-        segments.push(Arc::new(active));
-        let found = Place::start(&header).found(&header);
-        return Ok(Recovered { segments, header, found, durable: good.offset, records_behind_mark, dropped_bytes });
+        Recovered::in_new_segment(sealed_before(dir, row, header.log_id, good.offset), active, header)
+    } else {
+        let mut page = pages.remove(n);
+        page.bytes = page.bytes.max(good.position);
+        let used = u32::try_from(good.offset - header.base_offset).unwrap_or(u32::MAX);
+        let active = Segment::open_active(dir, page, good.position, used, limits.index_records)?;
+        for (offset, entry) in (end.start.offset..good.offset).zip(&end.scanned.entries) {
+            active.set_position(offset, u64::from(*entry) * 8);
+        }
+        let mut durable = end.durable;
+        if !was_clean {
+            active.write_slot(slot(&good))?;
+            durable = good.offset;
+        }
+        let segments = sealed_row(dir, &row[..end.sure + n], header.log_id, header.base_offset);
+        Recovered { found: good.found(&header), durable, ..Recovered::in_new_segment(segments, active, header) }
+    };
+    recovered.records_behind_mark = end.records_behind_mark;
+    recovered.dropped_bytes = dropped_bytes;
+    Ok(recovered)
+}
+
+/// Bytes that are left out: behind the good end of the first of these segments, and all of the others.
+fn dropped(pages: &[FirstPage], good: &Place) -> Result<u64> {
+    let mut bytes = 0;
+    for (n, page) in pages.iter().enumerate() {
+        let from = if n == 0 { good.position } else { FRAMES_START };
+        let mut scan = Scan::new(&page.file, page.header.seed, page.bytes.max(from));
+        bytes += scan.bytes_to_last_non_zero(from)?;
     }
-    let header = torn_page.header;
-    let mut segments = sealed_row(dir, &live[..row_end], log_id, header.base_offset);
-    let page = pages.remove(n);
-    let page = FirstPage { bytes, ..page };
-    let used = u32::try_from(good.offset - header.base_offset).unwrap_or(u32::MAX);
-    let active = Segment::open_active(dir, page, good.position, used, limits.index_records)?;
-    for (offset, entry) in (start.offset..good.offset).zip(&scanned.entries) {
-        active.set_position(offset, u64::from(*entry) * 8);
+    Ok(bytes)
+}
+
+/// Lets the log begin where it was trimmed.
+fn begin_at(dir: &Arc<Dir>, limits: &Limits, recovered: &mut Recovered, start: &Start, live: &[Id]) -> Result<()> {
+    if recovered.found.next_offset < start.first_offset {
+        // Files were lost: what was removed must not come back under new records.
+        let header = Header {
+            base_offset: start.first_offset,
+            epoch: next_epoch(live.iter().map(|id| id.epoch).chain([recovered.header.epoch]))?,
+            timestamp_floor_ns: recovered.found.last_timestamp_ns,
+            prior_payload_bytes: start.prior_payload_bytes,
+            cause: Cause::Recovery,
+            ..fresh_header(&recovered.header)?
+        };
+        let active = make(dir, limits, header)?;
+        let (behind, dropped) = (recovered.records_behind_mark, recovered.dropped_bytes);
+        *recovered = Recovered::in_new_segment(Vec::new(), active, header);
+        (recovered.records_behind_mark, recovered.dropped_bytes) = (behind, dropped);
     }
-    if !was_clean {
-        active.write_slot(slot(&good))?;
-        durable = good.offset;
-    }
-    segments.push(Arc::new(active));
-    Ok(Recovered { segments, header, found: good.found(&header), durable, records_behind_mark, dropped_bytes })
+    let gone = recovered.segments.partition_point(|segment| segment.limit() <= start.first_offset);
+    recovered.segments.drain(..gone);
+    recovered.first_offset = start.first_offset;
+    // A trim makes durable what it leaves out.
+    recovered.durable = recovered.durable.max(start.first_offset);
+    recovered.first_payload_bytes = start.prior_payload_bytes;
+    Ok(())
+}
+
+/// The segments that begin before `end`, the last of them ended there.
+fn sealed_before(dir: &Arc<Dir>, ids: &[Id], log_id: [u8; 16], end: u64) -> Vec<Arc<Segment>> {
+    let kept = ids.partition_point(|id| id.base_offset < end);
+    sealed_row(dir, &ids[..kept], log_id, end)
 }
 
 fn slot(place: &Place) -> Slot {
@@ -340,8 +409,8 @@ fn sealed_row(dir: &Arc<Dir>, ids: &[Id], log_id: [u8; 16], end: u64) -> Vec<Arc
     ids.iter().zip(limits).map(|(id, limit)| Arc::new(Segment::sealed(dir, *id, log_id, limit))).collect()
 }
 
-fn next_epoch(live: &[Id]) -> Result<u32> {
-    let highest = live.iter().map(|id| id.epoch).max().unwrap_or(0);
+fn next_epoch(epochs: impl Iterator<Item = u32>) -> Result<u32> {
+    let highest = epochs.max().unwrap_or(0);
     highest
         .checked_add(1)
         .ok_or_else(|| Error::new(Status::Format, "the log's epochs are used up; copy its records into a new log"))
@@ -496,67 +565,11 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
 fn for_each_frame(old: &Doubted<'_>, mut each: impl FnMut(&record::Head, &[u8]) -> Result<()>) -> Result<()> {
     for segment in old.segments.iter().filter(|segment| segment.limit() > old.from) {
         for offset in segment.id.base_offset.max(old.from)..segment.limit().min(old.end) {
-            match segment.find(offset)? {
+            match segment.find(offset, Check::Verify)? {
                 Standing::Stored(frame, _) => each(&frame.head, frame.payload)?,
                 Standing::InRing(position) => return Err(segment.corrupt(position, offset)),
             }
         }
     }
     Ok(())
-}
-
-/// Takes what is dead out of the directory: into `lost/` where recovery ended it, else for good. Nothing depends on it,
-/// so what fails is left for the next open.
-fn bury(dir: &Dir, files: &Files, recovered: &Recovered) {
-    for name in &files.litter {
-        let _ = dir.unlink(name);
-    }
-    let lives = |id: &Id| recovered.segments.iter().any(|segment| segment.id == *id);
-    for id in files.dead.iter().chain(&files.live).filter(|id| !lives(id)) {
-        let killer = recovered
-            .segments
-            .iter()
-            .rev()
-            .find(|segment| segment.id.epoch > id.epoch && segment.id.base_offset <= id.base_offset);
-        let Some(Ok(cause)) = killer.map(|killer| killer.store().map(|store| store.header().cause)) else { continue };
-        let names = [id.store_name(), id.index_name()];
-        if cause == Cause::Recovery {
-            let Ok(Some(lost)) = dir.subdir(LOST, true) else { continue };
-            for name in &names {
-                let _ = dir.rename(name, &lost, name);
-            }
-        } else {
-            for name in &names {
-                let _ = dir.unlink(name);
-            }
-        }
-    }
-}
-
-/// Deletes a log's own files from a directory, newest segments first, so that what is left after a crash is a shorter
-/// log. `false` if there was no log.
-pub(crate) fn remove_files(dir: &Dir) -> Result<bool> {
-    let files = Files::list(dir)?;
-    if files.live.is_empty() {
-        return Ok(false);
-    }
-    let stores = files.dead.iter().chain(files.live.iter().rev());
-    for id in stores {
-        dir.unlink(&id.store_name())?;
-        dir.unlink(&id.index_name())?;
-    }
-    for name in &files.litter {
-        dir.unlink(name)?;
-    }
-    if let Some(lost) = dir.subdir(LOST, false)? {
-        let mut names = Vec::new();
-        lost.list(|name| names.extend(Id::parse(name).map(|_| name.to_owned())))?;
-        for name in names {
-            lost.unlink(&name)?;
-        }
-        dir.remove_dir(LOST)?;
-    }
-    dir.unlink(control::LIVE)?;
-    dir.sync()?;
-    Ok(true)
 }

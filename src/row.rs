@@ -3,7 +3,7 @@
 //! shared count.
 
 use crate::error::Result;
-use crate::record::{self, FRAME_HEADER, Frame};
+use crate::record::{self, Check, FRAME_HEADER, Frame};
 use crate::segment::{Found, Segment};
 use crate::tail::{THROUGH_RING_BYTES, Tail};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -132,6 +132,7 @@ impl Reader {
         rows: &Rows,
         tail: &Tail,
         offset: u64,
+        check: Check,
         take: impl FnOnce(&Frame<'_>) -> R,
     ) -> Result<Option<R>> {
         let mut copy = std::mem::take(&mut self.copy);
@@ -139,11 +140,11 @@ impl Reader {
         if !segment.is_open() {
             rows.note_open();
         }
-        let found = match segment.find(offset)? {
+        let found = match segment.find(offset, check)? {
             Found::InRing(position) => match copy_frame(segment, tail, position, offset, &mut copy)? {
                 Copied::Whole => None,
                 // It has been stored meanwhile.
-                Copied::TooLate => Some(segment.find(offset)?),
+                Copied::TooLate => Some(segment.find(offset, check)?),
                 Copied::Astray => Some(segment.find_astray(offset)?),
             },
             stored @ Found::Stored(..) => Some(stored),

@@ -5,7 +5,7 @@ use crate::error::{Error, Result, Status};
 use crate::fresh::Prepared;
 use crate::id::Id;
 use crate::index::{Index, Owner};
-use crate::record::{FRAMES_START, Frame, Kind, Slot};
+use crate::record::{Check, FRAMES_START, Frame, Kind, Slot};
 use crate::store::{self, FirstPage, Store};
 use crate::sys::Dir;
 use crate::walk::walk;
@@ -265,6 +265,12 @@ impl Segment {
         self.limit.load(Ordering::Acquire)
     }
 
+    /// Whether this offset stands in it, if it stands anywhere.
+    #[inline]
+    pub(crate) fn covers(&self, offset: u64) -> bool {
+        offset >= self.id.base_offset && offset < self.limit()
+    }
+
     /// Ends it: it takes no more records.
     pub(crate) fn set_limit(&self, limit: u64) {
         self.limit.store(limit, Ordering::Release);
@@ -313,7 +319,7 @@ impl Segment {
 
     /// Finds the record of `offset`, which is at least the base and below the limit and the published offset.
     #[inline(always)]
-    pub(crate) fn find(&self, offset: u64) -> Result<Found<'_>> {
+    pub(crate) fn find(&self, offset: u64, check: Check) -> Result<Found<'_>> {
         let files = self.files_of(offset)?;
         let n = offset.wrapping_sub(self.id.base_offset);
         let index = files.rebuilt.get().unwrap_or(&files.index);
@@ -321,7 +327,7 @@ impl Segment {
         files.store.prefetch(files.guess.position(n));
         let position = index.position(n);
         files.guess.learn(n, position);
-        match self.look(files, position, offset)? {
+        match self.look(files, position, offset, check)? {
             Some(found) => Ok(found),
             None => self.find_by_walking(files, offset),
         }
@@ -329,20 +335,20 @@ impl Segment {
 
     /// The record of `offset`, expected at `position`.
     #[inline]
-    pub(crate) fn find_at(&self, position: u64, offset: u64) -> Result<Found<'_>> {
-        match self.look(self.files_of(offset)?, position, offset)? {
+    pub(crate) fn find_at(&self, position: u64, offset: u64, check: Check) -> Result<Found<'_>> {
+        match self.look(self.files_of(offset)?, position, offset, check)? {
             Some(found) => Ok(found),
-            None => self.find(offset),
+            None => self.find(offset, check),
         }
     }
 
     #[inline(always)]
-    fn look<'a>(&self, files: &'a Files, position: u64, offset: u64) -> Result<Option<Found<'a>>> {
+    fn look<'a>(&self, files: &'a Files, position: u64, offset: u64, check: Check) -> Result<Option<Found<'a>>> {
         let stored = self.stored();
         if position >= stored && position < self.end() {
             return Ok(Some(Found::InRing(position)));
         }
-        let frame = files.store.frame(position, stored, offset)?;
+        let frame = files.store.frame(position, stored, offset, check)?;
         Ok(frame.filter(|frame| frame.head.kind != Kind::Seal).map(|frame| Found::Stored(frame, position)))
     }
 
@@ -377,7 +383,7 @@ impl Segment {
         drop(walked);
         let index = files.rebuilt.get().unwrap_or(&files.index);
         let position = index.position(n);
-        self.look(files, position, offset)?.ok_or_else(|| self.corrupt(position, offset))
+        self.look(files, position, offset, Check::Verify)?.ok_or_else(|| self.corrupt(position, offset))
     }
 
     /// A good index for the next one who opens the segment. Best effort: this one has it in memory.

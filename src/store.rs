@@ -4,7 +4,7 @@
 
 use crate::checksum::crc32c;
 use crate::error::{Error, Result, Status};
-use crate::record::{self, Cause, FRAME_HEADER, FRAMES_START, Frame, Head, Header, NoHeader, Slot};
+use crate::record::{self, Cause, Check, FRAME_HEADER, FRAMES_START, Frame, Head, Header, NoHeader, Slot};
 use crate::sys::{Dir, File, ReadMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -172,13 +172,13 @@ impl Store {
 
     /// The frame at `position`, below `limit`, if it is exactly the one of `offset`.
     #[inline(always)]
-    pub(crate) fn frame(&self, position: u64, limit: u64, offset: u64) -> Result<Option<Frame<'_>>> {
+    pub(crate) fn frame(&self, position: u64, limit: u64, offset: u64, check: Check) -> Result<Option<Frame<'_>>> {
         let map = self.map()?;
         let end = limit.min(map.len() as u64);
         if position < FRAMES_START || !position.is_multiple_of(8) || position >= end {
             return Ok(None);
         }
-        Ok(record::decode_frame(&map[position as usize..end as usize], self.header.seed, offset))
+        Ok(record::take_frame(&map[position as usize..end as usize], self.header.seed, offset, check))
     }
 
     /// Asks for the bytes at `position` ahead of need.

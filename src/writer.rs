@@ -4,12 +4,12 @@
 use crate::ahead::Ahead;
 use crate::checksum::crc32c;
 use crate::commit::{Commit, Mark};
-use crate::config::Limits;
+use crate::config::{Limits, flags};
 use crate::control::Control;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, NO_OFFSET, Result, Status};
 use crate::fresh::{Plan, Prepared, Unused, fresh_header};
 use crate::id::OFFSET_END;
-use crate::record::{self, Cause, FRAME_HEADER, FRAMES_START, Header, Kind, SEAL_BYTES, Seal, Slot};
+use crate::record::{self, Check, FRAME_HEADER, FRAMES_START, Header, Kind, Record, SEAL_BYTES, Seal, Slot};
 use crate::row::Rows;
 use crate::segment::Segment;
 use crate::sys::{self, Dir};
@@ -38,9 +38,19 @@ pub(crate) struct Parts<'a> {
     pub ahead: &'a Ahead,
     /// The next offset, for readers.
     pub published: &'a AtomicU64,
+    /// The first offset, and payload bytes of all records before it.
+    pub first: &'a AtomicU64,
+    pub first_payload_bytes: &'a AtomicU64,
 }
 
 impl Parts<'_> {
+    /// Lets the log begin at `offset`, under the writer's mutex, so that all that is told of one moment fits.
+    pub(crate) fn begin_at(&self, _writer: &Writer, offset: u64, payload_bytes: u64) {
+        self.first_payload_bytes.store(payload_bytes, Ordering::Release);
+        self.first.store(offset, Ordering::Release);
+        self.control.set_first(offset);
+    }
+
     /// A failed write of the tail or of a SEAL poisons, but for a full disk: the same place is written again.
     fn poison_unless_full(&self, error: Error) -> Error {
         if error.status() == Status::NoSpace { error } else { self.commit.poison(self.control, error) }
@@ -96,6 +106,35 @@ impl Work {
     }
 }
 
+/// A record to be appended.
+pub(crate) trait Item {
+    fn payload(&self) -> &[u8];
+    /// The time that it is to have; `None` is now.
+    fn timestamp_ns(&self) -> Option<u64>;
+}
+
+impl Item for &[u8] {
+    #[inline]
+    fn payload(&self) -> &[u8] {
+        self
+    }
+
+    #[inline]
+    fn timestamp_ns(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Item for Record<'_> {
+    fn payload(&self) -> &[u8] {
+        self.payload
+    }
+
+    fn timestamp_ns(&self) -> Option<u64> {
+        Some(self.timestamp_ns)
+    }
+}
+
 /// What an append came to.
 pub(crate) struct Appended {
     /// Of the first record.
@@ -148,6 +187,33 @@ impl Writer {
         }
     }
 
+    /// Refuses to go on anywhere but at this offset.
+    pub(crate) fn expect(&self, offset: u64) -> Result<()> {
+        let next = self.next_offset;
+        if offset == next {
+            return Ok(());
+        }
+        let text = format!("the log's next offset is {next}, not {offset}; nothing was appended");
+        Err(Error::new(Status::Conflict, text).at(next))
+    }
+
+    /// Refuses records that do not begin at the next offset, or whose times run back.
+    pub(crate) fn check_goes_on(&self, records: &[Record<'_>]) -> Result<()> {
+        let mut last = self.last_timestamp_ns;
+        for (n, record) in records.iter().enumerate() {
+            if n == 0 {
+                self.expect(record.offset)?;
+            }
+            let (offset, time) = (record.offset, record.timestamp_ns);
+            if time < last {
+                let text = format!("record {offset} has time {time} ns, before {last} ns of the record before it");
+                return Err(Error::new(Status::Argument, text).at(offset));
+            }
+            last = time;
+        }
+        Ok(())
+    }
+
     fn now(&self) -> u64 {
         sys::clock_coarse_ns().max(self.last_timestamp_ns)
     }
@@ -177,20 +243,21 @@ impl Writer {
     }
 
     /// Appends a batch, all of it or nothing. `bytes` is what its frames take.
-    pub(crate) fn append_batch(&mut self, parts: &Parts<'_>, payloads: &[&[u8]], bytes: u64) -> Result<Appended> {
+    pub(crate) fn append_batch(&mut self, parts: &Parts<'_>, items: &[impl Item], bytes: u64) -> Result<Appended> {
         if bytes > THROUGH_RING_BYTES {
-            return self.append_directly(parts, payloads, bytes);
+            return self.append_directly(parts, items, bytes);
         }
         let mut work = Work::default();
-        let count = payloads.len() as u64;
+        let count = items.len() as u64;
         if self.end + bytes > self.room || self.next_offset.saturating_add(count) > self.offset_room {
             work = self.make_room(parts, bytes, count)?;
         }
         let first_offset = self.next_offset;
-        let timestamp_ns = self.now();
-        for (n, payload) in payloads.iter().enumerate() {
-            let more = n + 1 < payloads.len();
-            self.put(parts, Kind::Record { more }, timestamp_ns, payload, crc32c(0, payload));
+        let now = self.now();
+        for (n, item) in items.iter().enumerate() {
+            let more = n + 1 < items.len();
+            let timestamp_ns = item.timestamp_ns().unwrap_or(now);
+            self.put(parts, Kind::Record { more }, timestamp_ns, item.payload(), crc32c(0, item.payload()));
         }
         self.publish(parts);
         Ok(self.appended(first_offset, work))
@@ -228,15 +295,15 @@ impl Writer {
     }
 
     /// Frames that are too large for the ring: the ring is written out, then they are, then they are published.
-    fn append_directly(&mut self, parts: &Parts<'_>, payloads: &[&[u8]], bytes: u64) -> Result<Appended> {
-        let work = self.make_room(parts, bytes, payloads.len() as u64)?;
+    fn append_directly(&mut self, parts: &Parts<'_>, items: &[impl Item], bytes: u64) -> Result<Appended> {
+        let work = self.make_room(parts, bytes, items.len() as u64)?;
         self.write_out(parts)?;
         let before = (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends);
         let mut gathered = Vec::new();
         gathered.try_reserve_exact(GATHER_BYTES + 2 * FRAME_HEADER as usize).map_err(|_| {
             Error::new(Status::Memory, "out of memory: 256 KiB are needed to write a large record or batch")
         })?;
-        match self.write_frames(payloads, gathered) {
+        match self.write_frames(items, gathered) {
             Ok(()) => {
                 self.active.set_stored(self.end);
                 parts.control.set_stored(self.end);
@@ -252,15 +319,16 @@ impl Writer {
         }
     }
 
-    fn write_frames(&mut self, payloads: &[&[u8]], mut gathered: Vec<u8>) -> Result<()> {
+    fn write_frames(&mut self, items: &[impl Item], mut gathered: Vec<u8>) -> Result<()> {
         let active = Arc::clone(&self.active);
-        let (store, seed, timestamp_ns) = (active.store()?, self.seed, self.now());
+        let (store, seed, now) = (active.store()?, self.seed, self.now());
         // The first frame's head goes last: until it stands, nothing of this is a frame. Else a payload that fails, and
         // that looks like what the space held before (zeros), would be a record that was refused and came back.
         let (start, mut first_head) = (self.end, None);
         let mut at = start + FRAME_HEADER;
-        for (n, payload) in payloads.iter().enumerate() {
-            let kind = Kind::Record { more: n + 1 < payloads.len() };
+        for (n, item) in items.iter().enumerate() {
+            let (payload, timestamp_ns) = (item.payload(), item.timestamp_ns().unwrap_or(now));
+            let kind = Kind::Record { more: n + 1 < items.len() };
             let crc = crc32c(0, payload);
             let head = record::encode_head(kind, seed, self.next_offset, timestamp_ns, payload.len(), crc);
             let padding = record::frame_bytes(payload.len()) as usize - FRAME_HEADER as usize - payload.len();
@@ -400,23 +468,39 @@ impl Writer {
         let fresh = Segment::publish(parts.dir, prepared)?;
         parts.commit.note_new_file();
         let fresh = Arc::new(fresh);
-        let full = std::mem::replace(&mut self.active, Arc::clone(&fresh));
+        let full = Arc::clone(&self.active);
         let slot = Slot { position: full.end(), ..self.slot() };
         full.set_limit(self.next_offset);
         full.punch_behind(full.end(), self.next_offset - full.id.base_offset);
         parts.rows.replace(|segments| segments.push(Arc::clone(&fresh)));
         parts.rows.note_open();
-        let must_wait = parts.commit.add_full(full, slot);
-        self.prior_payload_bytes = self.prior_payload_bytes.saturating_add(self.payload_bytes);
+        // The syncer's work; without one, the append that rolls does it.
+        let must_wait = parts.commit.add_full(full, slot) || parts.limits.has(flags::NO_THREAD);
+        let prior_payload_bytes = self.prior_payload_bytes.saturating_add(self.payload_bytes);
+        self.go_on_in(parts, &fresh, prior_payload_bytes, allocated)?;
+        Ok(must_wait)
+    }
+
+    /// Makes a new, empty segment the active one.
+    pub(crate) fn go_on_in(
+        &mut self,
+        parts: &Parts<'_>,
+        fresh: &Arc<Segment>,
+        prior_payload_bytes: u64,
+        allocated: u64,
+    ) -> Result<()> {
+        self.active = Arc::clone(fresh);
+        self.prior_payload_bytes = prior_payload_bytes;
         self.payload_bytes = 0;
         self.end = FRAMES_START;
         self.allocated = allocated;
         self.seed = fresh.store()?.header().seed;
         self.sealed = false;
+        (self.room, self.offset_room) = (0, 0);
         self.layout += 2;
         parts.control.set_layout(self.layout, self.next_offset, fresh.id.epoch);
         parts.control.set_stored(FRAMES_START);
-        Ok(must_wait)
+        Ok(())
     }
 
     fn plan(&self, parts: &Parts<'_>, need: u64, count: u64) -> Result<Plan> {
@@ -426,7 +510,6 @@ impl Writer {
             base_offset: self.next_offset,
             timestamp_floor_ns: self.last_timestamp_ns,
             prior_payload_bytes: self.prior_payload_bytes.saturating_add(self.payload_bytes),
-            cause: Cause::Roll,
             ..fresh_header(&old)?
         };
         let all_before_is_durable = parts.commit.durable() == self.next_offset;
@@ -437,7 +520,7 @@ impl Writer {
     /// again.
     fn seal(&mut self, parts: &Parts<'_>) -> Result<()> {
         let (store, base_offset) = (self.active.store()?, self.active.id.base_offset);
-        let first = store.frame(FRAMES_START, self.end, base_offset)?;
+        let first = store.frame(FRAMES_START, self.end, base_offset, Check::Verify)?;
         let seal = Seal {
             records: self.next_offset - base_offset,
             payload_bytes: self.payload_bytes,
@@ -488,7 +571,20 @@ pub(crate) struct Found {
     pub sealed: bool,
 }
 
+/// Refuses records whose offsets leave a gap.
+pub(crate) fn check_offsets(records: &[Record<'_>]) -> Result<()> {
+    let first = records.first().map_or(0, |record| record.offset);
+    for (n, record) in (0..).zip(records) {
+        let expected = first.checked_add(n);
+        if expected != Some(record.offset) {
+            let text = format!("record {n} of the batch has offset {}, which leaves a gap", record.offset);
+            return Err(Error::new(Status::Conflict, text).at(expected.unwrap_or(NO_OFFSET)));
+        }
+    }
+    Ok(())
+}
+
 /// Bytes that the frames of a batch take; `None` if they are more than a u64 can say.
-pub(crate) fn batch_bytes(payloads: &[&[u8]]) -> Option<u64> {
-    payloads.iter().try_fold(0_u64, |sum, payload| sum.checked_add(record::frame_bytes(payload.len())))
+pub(crate) fn batch_bytes(items: &[impl Item]) -> Option<u64> {
+    items.iter().try_fold(0_u64, |sum, item| sum.checked_add(record::frame_bytes(item.payload().len())))
 }

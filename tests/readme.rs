@@ -117,6 +117,18 @@ fn threads_runs() {
     assert!(again.stdout.ends_with("all in order\n"), "{}", again.report());
 }
 
+/// Each checks its own steps, and makes its directory anew.
+#[test]
+fn raft_log_and_event_store_run() {
+    let examples = Examples::make(&["raft_log", "event_store"]);
+    for program in ["raft_log", "event_store"] {
+        for _ in 0..2 {
+            let done = examples.run(program, &[program.as_ref()]);
+            assert!(done.stdout.lines().count() > 3 && done.stderr.is_empty(), "{}", done.report());
+        }
+    }
+}
+
 #[test]
 fn dlopen_runs() {
     let examples = Examples::make(&["dlopen"]);

@@ -5,9 +5,10 @@
     reason = "pointers of the C caller's; each block says which part of the header's contract it rests on"
 )]
 
-use super::types::{log_bytes_t, log_error_t, log_status_t};
+use super::types::{log_bytes_t, log_error_t, log_record_t, log_status_t};
 use crate::config::BATCH_LIMIT_BYTES;
 use crate::error::{Error, NO_OFFSET, Result, Status};
+use crate::record::Record;
 use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -156,25 +157,43 @@ pub(super) fn bytes<'a>(data: *const c_void, len: usize, name: &str) -> Result<&
 
 /// The records of a batch.
 pub(super) fn batch<'a>(records: *const log_bytes_t, count: usize) -> Result<Vec<&'a [u8]>> {
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    required(records, "records")?;
-    if count as u64 > BATCH_LIMIT_BYTES / crate::record::FRAME_HEADER {
-        return Err(Error::new(
-            Status::TooLarge,
-            format!("a batch of {count} records takes more than 1 GiB; append it in parts"),
-        ));
-    }
+    let given = elements(records, count)?;
     let mut payloads = Vec::new();
-    payloads
-        .try_reserve_exact(count)
-        .map_err(|_| Error::new(Status::Memory, format!("out of memory for a batch of {count} records")))?;
-    // SAFETY: the caller gives `count` elements, few enough for an address space, as was just checked.
-    for record in unsafe { std::slice::from_raw_parts(records, count) } {
+    payloads.try_reserve_exact(count).map_err(|_| no_memory_for_batch(count))?;
+    for record in given {
         payloads.push(bytes(record.data, record.len, "a record's data")?);
     }
     Ok(payloads)
+}
+
+/// The records of an import.
+pub(super) fn records<'a>(records: *const log_record_t, count: usize) -> Result<Vec<Record<'a>>> {
+    let given = elements(records, count)?;
+    let mut made = Vec::new();
+    made.try_reserve_exact(count).map_err(|_| no_memory_for_batch(count))?;
+    for record in given {
+        let payload = bytes(record.payload.data, record.payload.len, "a record's data")?;
+        made.push(Record { offset: record.offset, timestamp_ns: record.timestamp_ns, payload });
+    }
+    Ok(made)
+}
+
+/// The caller's array of `count` elements, no more than a batch can have.
+fn elements<'a, T>(pointer: *const T, count: usize) -> Result<&'a [T]> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    required(pointer, "records")?;
+    if count as u64 > BATCH_LIMIT_BYTES / crate::record::FRAME_HEADER {
+        let text = format!("a batch of {count} records takes more than 1 GiB; append it in parts");
+        return Err(Error::new(Status::TooLarge, text));
+    }
+    // SAFETY: the caller gives `count` elements, few enough for an address space, as was just checked.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
+}
+
+fn no_memory_for_batch(count: usize) -> Error {
+    Error::new(Status::Memory, format!("out of memory for a batch of {count} records"))
 }
 
 /// Copies a payload into the caller's buffer, which has room for it.

@@ -3,8 +3,9 @@
 use super::boundary::{self, Answer, DONE};
 use super::log::{end, log_t};
 use super::types::{log_bytes_t, log_error_t, log_record_t, log_status_t};
-use crate::cursor::{Cursor, Record};
+use crate::cursor::Cursor;
 use crate::error::{Error, Result, Status};
+use crate::record::Record;
 
 /// A place in a log. One thread at a time uses it; each reader has its own.
 pub struct log_cursor_t(Cursor);
@@ -24,6 +25,11 @@ fn view(record: &Record<'_>) -> log_record_t {
 
 /// Opens a cursor that stands before the record at `offset`, which may be any from the log's first to its next one:
 /// there it waits for what will be appended.
+///
+/// A cursor stands at an offset, whatever becomes of the records there. Where they are trimmed or reset away, its next
+/// step says `LOG_E_TRIMMED`. Where the log is cut at or before it, its next step says `LOG_END` until the log has grown
+/// past its offset again, and it goes on there. So who wants to see what takes the place of records that were dropped
+/// seeks to where the log was cut (`log_cursor_seek`). Views that it gave stay as they are until the next call on it.
 ///
 /// `out_cursor`: gets the cursor, which `log_cursor_close` frees, before or after `log_close`.
 ///
@@ -106,6 +112,37 @@ pub extern "C" fn log_cursor_next_batch(
         boundary::write_out(out_count, count);
         Ok(if count == 0 { end() } else { DONE })
     })
+}
+
+/// Gives the record before the cursor and steps back over it: `next` then `prev` give the same record.
+///
+/// `out_record`, threads: as `log_cursor_next`.
+/// Returns: as `log_cursor_next`; `LOG_END` at the first record; `LOG_E_BEYOND` (the log was cut so far before the
+/// cursor that there is no record before it: seek).
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_cursor_prev(
+    cursor: *mut log_cursor_t,
+    out_record: *mut log_record_t,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_cursor(cursor, error, |cursor| {
+        boundary::required(out_record, "out_record")?;
+        let Some(record) = cursor.prev()? else { return Ok(end()) };
+        boundary::write_out(out_record, view(&record));
+        Ok(DONE)
+    })
+}
+
+/// Moves the cursor before the record at `offset`, which may be any from the log's first to its next one.
+///
+/// Threads: one at a time.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED`; `LOG_E_BEYOND`: then the cursor stays where it is;
+/// `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_cursor_seek(cursor: *mut log_cursor_t, offset: u64, error: *mut log_error_t) -> log_status_t {
+    on_cursor(cursor, error, |cursor| cursor.seek(offset).map(|()| DONE))
 }
 
 /// Closes a cursor and frees it, with the views that it gave. NULL is fine.

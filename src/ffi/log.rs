@@ -3,12 +3,14 @@
 use super::boundary::{self, Answer, DONE};
 use super::status::{
     LOG_IO_AUTO, LOG_IO_FILE, LOG_IO_MAPPED, LOG_NO_OFFSET, LOG_SYNC_ALWAYS, LOG_SYNC_INTERVAL, LOG_SYNC_NEVER,
+    LOG_TIMEOUT,
 };
-use super::types::{log_bytes_t, log_config_t, log_error_t, log_stat_t, log_status_t};
+use super::types::{log_bytes_t, log_config_t, log_error_t, log_record_t, log_segment_t, log_stat_t, log_status_t};
 use crate::config::{Config, Sync};
 use crate::error::{Error, Result, Status};
 use crate::log::Log;
 use std::ffi::{c_char, c_void};
+use std::time::Duration;
 
 /// An open log. Share it between threads: every function on it may be called by any number of threads at once, but for
 /// `log_close`.
@@ -29,9 +31,6 @@ const EMPTY_CONFIG: log_config_t = log_config_t {
     reserved: 0,
 };
 
-const FLAG_NAMES: [&str; 5] =
-    ["LOG_READ_ONLY", "LOG_NO_CREATE", "LOG_NO_THREAD", "LOG_NO_VERIFY", "LOG_KEEP_UNCONSUMED"];
-
 fn refuse(what: impl Into<String>) -> Error {
     Error::new(Status::Argument, what)
 }
@@ -41,20 +40,13 @@ fn config_from(given: *const log_config_t) -> Result<Config> {
         return Ok(Config::default());
     }
     let given = boundary::read_sized(given, EMPTY_CONFIG, "config")?;
-    if given.flags != 0 {
-        let name = FLAG_NAMES.get(given.flags.trailing_zeros() as usize);
-        return Err(match name {
-            Some(name) => refuse(format!("config->flags: {name} is not built in this version")),
-            None => refuse(format!("config->flags: {:#x} is no flag that this version knows", given.flags)),
-        });
-    }
     let sync = match given.sync {
         LOG_SYNC_ALWAYS => Sync::Always,
         LOG_SYNC_NEVER => Sync::Never,
-        LOG_SYNC_INTERVAL => return Err(refuse("config->sync: LOG_SYNC_INTERVAL is not built in this version")),
+        LOG_SYNC_INTERVAL => Sync::Interval,
         other => {
             return Err(refuse(format!(
-                "config->sync is {other}; it must be LOG_SYNC_ALWAYS (0) or LOG_SYNC_NEVER (2)"
+                "config->sync is {other}; it must be LOG_SYNC_ALWAYS (0), LOG_SYNC_INTERVAL (1) or LOG_SYNC_NEVER (2)"
             )));
         }
     };
@@ -63,12 +55,8 @@ fn config_from(given: *const log_config_t) -> Result<Config> {
         LOG_IO_FILE => return Err(refuse("config->io: LOG_IO_FILE is not built in this version")),
         other => return Err(refuse(format!("config->io is {other}; it must be LOG_IO_AUTO (0) or LOG_IO_MAPPED (1)"))),
     }
-    let unbuilt = [
-        ("sync_interval_ms", u64::from(given.sync_interval_ms)),
-        ("retain_bytes", given.retain_bytes),
-        ("retain_ms", given.retain_ms),
-        ("reserved", u64::from(given.reserved)),
-    ];
+    let unbuilt =
+        [("retain_bytes", given.retain_bytes), ("retain_ms", given.retain_ms), ("reserved", u64::from(given.reserved))];
     if let Some((name, value)) = unbuilt.iter().find(|(_, value)| *value != 0) {
         return Err(refuse(format!("config->{name} is {value}; it is not built in this version and must be 0")));
     }
@@ -78,11 +66,17 @@ fn config_from(given: *const log_config_t) -> Result<Config> {
         initial_offset: given.initial_offset,
         record_max_bytes: given.record_max_bytes,
         sync,
+        sync_interval_ms: given.sync_interval_ms,
+        flags: given.flags,
     })
 }
 
 /// Runs a call on a log: a panic poisons it.
-fn on_log(log: *const log_t, error: *mut log_error_t, body: impl FnOnce(&Log) -> Result<Answer>) -> log_status_t {
+pub(super) fn on_log(
+    log: *const log_t,
+    error: *mut log_error_t,
+    body: impl FnOnce(&Log) -> Result<Answer>,
+) -> log_status_t {
     let on_defect = |what: &str| {
         if let Ok(log) = boundary::shared(log, "log") {
             log.0.poison_for_defect(what);
@@ -100,11 +94,13 @@ fn on_log(log: *const log_t, error: *mut log_error_t, body: impl FnOnce(&Log) ->
 ///
 /// Durability: on return the log, its name in the directory and the directory's name in its parent are durable, and so
 /// is every record that was recovered. Time: by the number of files and the part since the last durable mark, never by
-/// the bytes stored. Two threads of the library are started; they block all signals and end with `log_close`.
+/// the bytes stored. Two threads of the library are started, unless `LOG_NO_THREAD` is set; they block all signals and end
+/// with `log_close`.
 ///
 /// Threads: any; two opens of one directory exclude each other.
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is
-/// out of range or not built yet); `LOG_E_NOT_FOUND` (the parent is missing, or the path is not a directory);
+/// out of range or not built yet); `LOG_E_NOT_FOUND` (the parent is missing, the path is not a directory, or with
+/// `LOG_NO_CREATE` there is no log);
 /// `LOG_E_LOCKED` (another handle, in this or another process, writes this log); `LOG_E_CORRUPT` (what was durable is
 /// damaged: nothing was changed); `LOG_E_FORMAT` (a newer format, or no log's file under a log's name); `LOG_E_IO`
 /// (one of them no permission, or a directory, link or pipe under a file's name); `LOG_E_NO_SPACE`; `LOG_E_MEMORY`;
@@ -170,7 +166,7 @@ pub extern "C" fn log_remove(dir: *const c_char, error: *mut log_error_t) -> log
         error,
         |_| {},
         || {
-            crate::log::remove(boundary::path(dir, "dir")?)?;
+            crate::files::remove(boundary::path(dir, "dir")?)?;
             Ok(DONE)
         },
     )
@@ -212,6 +208,41 @@ pub extern "C" fn log_append(
     on_log(log, error, |log| appended(log.append(boundary::bytes(data, len, "data")?), out_offset))
 }
 
+/// Appends one record only if it gets the offset `expected_offset`: what an event store needs to append at the version
+/// that it has seen, and a Raft log at its index.
+///
+/// Durability, threads: as `log_append`.
+/// Returns: as `log_append`; `LOG_E_CONFLICT` (the log's next offset is another one: it stands in `error->offset`, and
+/// nothing was appended).
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_append_at(
+    log: *mut log_t,
+    expected_offset: u64,
+    data: *const c_void,
+    len: usize,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_log(log, error, |log| log.append_at(expected_offset, boundary::bytes(data, len, "data")?).map(|()| DONE))
+}
+
+/// Appends `count` records with offsets and times of their own, as one batch: for an import, a restore, a replica. The
+/// offsets continue the log without a gap, and no time is earlier than the one before it. 0 records are `LOG_OK`.
+///
+/// Durability, threads: as `log_append_batch`.
+/// Returns: as `log_append_batch`; `LOG_E_CONFLICT` (the first offset is not the log's next one, or they leave a gap:
+/// the offset that was expected stands in `error->offset`); `LOG_E_ARGUMENT` also where a time runs back.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_append_records(
+    log: *mut log_t,
+    records: *const log_record_t,
+    count: usize,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_log(log, error, |log| log.append_records(&boundary::records(records, count)?).map(|()| DONE))
+}
+
 /// Appends `count` records as one batch, with consecutive offsets: all of them exist or none, for every reader and
 /// after every crash. 0 records are `LOG_OK`, and nothing is done.
 ///
@@ -246,6 +277,29 @@ pub extern "C" fn log_append_batch(
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_sync(log: *mut log_t, error: *mut log_error_t) -> log_status_t {
     on_log(log, error, |log| log.sync().map(|()| DONE))
+}
+
+/// Returns when the record at `offset` survives power loss. A sync is begun if need be, so this is `log_sync` for one
+/// record, with a limit.
+///
+/// `timeout_ms`: in milliseconds; 0 looks once, negative waits for ever. A sync that this call has begun itself is
+/// waited for, so the call may take one sync's time longer.
+///
+/// Threads: any.
+/// Returns: `LOG_OK` (it is durable); `LOG_TIMEOUT` (not yet); `LOG_E_ARGUMENT` (NULL); `LOG_E_BEYOND` (there is no
+/// such record yet); `LOG_E_IO`; `LOG_E_POISONED`; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_wait_durable(
+    log: *mut log_t,
+    offset: u64,
+    timeout_ms: i64,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_log(log, error, |log| {
+        let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+        Ok(if log.wait_durable(offset, timeout)? { DONE } else { Answer { status: LOG_TIMEOUT, offset } })
+    })
 }
 
 /// Copies the record at `offset` into `buf`. Its checksum is verified.
@@ -318,6 +372,37 @@ pub extern "C" fn log_stat(log: *mut log_t, out_stat: *mut log_stat_t, error: *m
             log_id: stat.log_id,
         };
         boundary::write_sized(out_stat, &stat, "out_stat")?;
+        Ok(DONE)
+    })
+}
+
+/// Tells of one segment of the log, `index` 0 being the first. Set `out_segment->struct_size` first.
+///
+/// Threads: any. Segments come and go meanwhile, so `index` may name another one at the next call.
+/// Returns: `LOG_OK`; `LOG_END` (`index` lies past the last); `LOG_E_ARGUMENT` (NULL, or `struct_size` is 0);
+/// `LOG_E_CORRUPT`; `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_segment_at(
+    log: *mut log_t,
+    index: usize,
+    out_segment: *mut log_segment_t,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_log(log, error, |log| {
+        boundary::check_sized(out_segment, "out_segment")?;
+        let Some(segment) = log.segment_at(index)? else { return Ok(end()) };
+        let segment = log_segment_t {
+            struct_size: 0,
+            epoch: segment.epoch,
+            base_offset: segment.base_offset,
+            next_offset: segment.next_offset,
+            file_bytes: segment.file_bytes,
+            disk_bytes: segment.disk_bytes,
+            first_timestamp_ns: segment.first_timestamp_ns,
+            last_timestamp_ns: segment.last_timestamp_ns,
+        };
+        boundary::write_sized(out_segment, &segment, "out_segment")?;
         Ok(DONE)
     })
 }

@@ -9,3 +9,4 @@ mod cursor;
 mod log;
 mod status;
 mod types;
+mod upkeep;

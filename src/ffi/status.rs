@@ -108,11 +108,13 @@ const _: () = assert!(
 
 /// `log_config_t.flags`, not built yet: open beside a writer, for reading.
 pub const LOG_READ_ONLY: u32 = 1;
-/// `log_config_t.flags`, not built yet: do not make a log where there is none.
+/// `log_config_t.flags`: where there is no log, `log_open` is `LOG_E_NOT_FOUND` and makes none.
 pub const LOG_NO_CREATE: u32 = 2;
-/// `log_config_t.flags`, not built yet: no background thread.
+/// `log_config_t.flags`: no background threads. The append that fills the ring then writes it out, and the one that
+/// fills a segment makes the next one and syncs the full one. Not with `LOG_SYNC_INTERVAL`.
 pub const LOG_NO_THREAD: u32 = 4;
-/// `log_config_t.flags`, not built yet: do not verify checksums when reading.
+/// `log_config_t.flags`: do not verify checksums when reading. Every bounds check stays; rotten bytes are then given as
+/// they are.
 pub const LOG_NO_VERIFY: u32 = 8;
 /// `log_config_t.flags`, not built yet: retention holds back what a named position has not passed.
 pub const LOG_KEEP_UNCONSUMED: u32 = 16;
@@ -120,7 +122,8 @@ pub const LOG_KEEP_UNCONSUMED: u32 = 16;
 /// `log_config_t.sync`, the default: when an append returns, its records survive power loss. Threads that append at
 /// once share syncs.
 pub const LOG_SYNC_ALWAYS: u32 = 0;
-/// `log_config_t.sync`, not built yet: a sync every `sync_interval_ms`.
+/// `log_config_t.sync`: at most `sync_interval_ms` and one sync's time of records are at risk of power loss, none to a
+/// killed process.
 pub const LOG_SYNC_INTERVAL: u32 = 1;
 /// `log_config_t.sync`: `log_sync` is the barrier, and full segments are synced in the background. A killed process
 /// loses nothing all the same.

@@ -52,7 +52,7 @@ pub struct log_error_t {
 pub struct log_config_t {
     /// `sizeof(log_config_t)`. A shorter, older struct works; so does a longer, newer one whose unknown tail is zero.
     pub struct_size: u32,
-    /// Must be 0: `LOG_READ_ONLY`, `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY` and `LOG_KEEP_UNCONSUMED` are not
+    /// `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY`, or'ed. `LOG_READ_ONLY` and `LOG_KEEP_UNCONSUMED` are not
     /// built yet.
     pub flags: u32,
     /// Bytes of records in a segment, with 16 bytes and padding to 8 for each; 0 = 64 MiB; 4 KiB to 16 GiB.
@@ -65,9 +65,9 @@ pub struct log_config_t {
     pub initial_offset: u64,
     /// The longest record in bytes; 0 = 16 MiB; at most 256 MiB - 1. It may exceed `segment_max_bytes`.
     pub record_max_bytes: u64,
-    /// `LOG_SYNC_ALWAYS` (0) or `LOG_SYNC_NEVER`. `LOG_SYNC_INTERVAL` is not built yet.
+    /// `LOG_SYNC_ALWAYS` (0), `LOG_SYNC_INTERVAL` or `LOG_SYNC_NEVER`.
     pub sync: u32,
-    /// Must be 0: for `LOG_SYNC_INTERVAL`, which is not built yet.
+    /// For `LOG_SYNC_INTERVAL`, in milliseconds; 0 = 100. Must be 0 with another policy.
     pub sync_interval_ms: u32,
     /// Must be 0: retention by size is not built yet. 0 = keep all.
     pub retain_bytes: u64,
@@ -116,4 +116,26 @@ pub struct log_stat_t {
     pub writer_pid: i32,
     /// Random, made with the log.
     pub log_id: [u8; 16],
+}
+
+/// A segment of a log.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct log_segment_t {
+    /// `sizeof(log_segment_t)`, set by the caller; as in `log_stat_t`.
+    pub struct_size: u32,
+    /// How often records had been dropped from the log's end when it was made.
+    pub epoch: u32,
+    /// Offset of the first record that was written to it; a trim may have removed that one.
+    pub base_offset: u64,
+    /// Offset behind its last record.
+    pub next_offset: u64,
+    /// Size of its store in bytes, holes and space allocated ahead counted.
+    pub file_bytes: u64,
+    /// Bytes that its store and its index take on the disk.
+    pub disk_bytes: u64,
+    /// Of its first record, nanoseconds since 1970 UTC; where it has none, of the last one before it.
+    pub first_timestamp_ns: u64,
+    /// Of its last record, likewise.
+    pub last_timestamp_ns: u64,
 }

@@ -7,8 +7,8 @@
 #include "contract.h"
 
 int main(int argc, char **argv) {
-  static check_test_t tests[256];
-  test_group_t groups[9];
+  static check_test_t tests[512];
+  test_group_t groups[13];
   size_t count = 0, group;
   const char *part;
   int exit_status;
@@ -24,6 +24,10 @@ int main(int argc, char **argv) {
   groups[6] = cursor_tests();
   groups[7] = stat_tests();
   groups[8] = remove_tests();
+  groups[9] = ends_tests();
+  groups[10] = at_tests();
+  groups[11] = walk_tests();
+  groups[12] = durable_tests();
   for (group = 0; group < sizeof groups / sizeof groups[0]; group++) {
     NEED(count + groups[group].count <= sizeof tests / sizeof tests[0]);
     memcpy(tests + count, groups[group].tests, groups[group].count * sizeof tests[0]);

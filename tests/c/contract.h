@@ -20,6 +20,10 @@ test_group_t read_tests(void);
 test_group_t cursor_tests(void);
 test_group_t stat_tests(void);
 test_group_t remove_tests(void);
+test_group_t ends_tests(void);
+test_group_t at_tests(void);
+test_group_t walk_tests(void);
+test_group_t durable_tests(void);
 
 /* What each of them ends with. */
 #define GROUP_OF(table) group_of((table), sizeof(table) / sizeof((table)[0]))
