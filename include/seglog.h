@@ -513,8 +513,8 @@ const char *log_status_text(log_status_t status);
 
  Durability: on return the log, its name in the directory and the directory's name in its parent are durable, and so
  is every record that was recovered. Time: by the number of files and the part since the last durable mark, never by
- the bytes stored. Two threads of the library are started, unless `LOG_NO_THREAD` is set; they block all signals and end
- with `log_close`.
+ the bytes stored. Two threads of the library are started, unless `LOG_NO_THREAD` is set; they block all signals
+ and end with `log_close`.
 
  Threads: any; two opens of one directory exclude each other.
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is
@@ -673,9 +673,10 @@ log_status_t log_segment_at(log_t *log, size_t index, log_segment_t *out_segment
  there it waits for what will be appended.
 
  A cursor stands at an offset, whatever becomes of the records there. Where they are trimmed or reset away, its next
- step says `LOG_E_TRIMMED`. Where the log is cut at or before it, its next step says `LOG_END` until the log has grown
- past its offset again, and it goes on there. So who wants to see what takes the place of records that were dropped
- seeks to where the log was cut (`log_cursor_seek`). Views that it gave stay as they are until the next call on it.
+ step says `LOG_E_TRIMMED`. Where the log is cut at or before it, its next step says `LOG_END` until the log has
+ grown past its offset again, and it goes on there. So who wants to see what takes the place of records that were
+ dropped seeks to where the log was cut (`log_cursor_seek`). Views that it gave stay as they are until the next call
+ on it.
 
  `out_cursor`: gets the cursor, which `log_cursor_close` frees, before or after `log_close`.
 

@@ -183,6 +183,9 @@ fn doubtful(dir: &Dir, files: &mut Files) -> Result<Vec<FirstPage>> {
         }
         // The header of one that was made ahead may be older than a reset.
         if !page.unused && pages.iter().all(|page| page.unused) {
+            if page.header.floor_epoch > page.header.epoch {
+                return Err(page.corrupt("it says that it is dead itself"));
+            }
             left -= files.end_below(page.header.floor_epoch);
         }
         let marked = page.slot.is_some();

@@ -28,7 +28,7 @@ fn ten_thousand_foreign_files_are_left_alone() {
         "00000000000000000000-00000000.store.bak",
         "00000000000000000000-00000000.STORE",
         "0-0.store",
-        "START",
+        "START.old",
         "live",
         "00000000000000000000-0000000.store",
         "00000000000000000000-00000000",

@@ -342,7 +342,7 @@ fn foreign_files_stay_as_they_are() {
     use std::os::unix::ffi::OsStrExt as _;
     let names: [&[u8]; 12] = [
         b"README",
-        b"START",
+        b"START.old",
         b"LIVE.old",
         b".hidden",
         b"next-store.tmp.1",

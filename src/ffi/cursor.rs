@@ -27,9 +27,10 @@ fn view(record: &Record<'_>) -> log_record_t {
 /// there it waits for what will be appended.
 ///
 /// A cursor stands at an offset, whatever becomes of the records there. Where they are trimmed or reset away, its next
-/// step says `LOG_E_TRIMMED`. Where the log is cut at or before it, its next step says `LOG_END` until the log has grown
-/// past its offset again, and it goes on there. So who wants to see what takes the place of records that were dropped
-/// seeks to where the log was cut (`log_cursor_seek`). Views that it gave stay as they are until the next call on it.
+/// step says `LOG_E_TRIMMED`. Where the log is cut at or before it, its next step says `LOG_END` until the log has
+/// grown past its offset again, and it goes on there. So who wants to see what takes the place of records that were
+/// dropped seeks to where the log was cut (`log_cursor_seek`). Views that it gave stay as they are until the next call
+/// on it.
 ///
 /// `out_cursor`: gets the cursor, which `log_cursor_close` frees, before or after `log_close`.
 ///

@@ -94,8 +94,8 @@ pub(super) fn on_log(
 ///
 /// Durability: on return the log, its name in the directory and the directory's name in its parent are durable, and so
 /// is every record that was recovered. Time: by the number of files and the part since the last durable mark, never by
-/// the bytes stored. Two threads of the library are started, unless `LOG_NO_THREAD` is set; they block all signals and end
-/// with `log_close`.
+/// the bytes stored. Two threads of the library are started, unless `LOG_NO_THREAD` is set; they block all signals
+/// and end with `log_close`.
 ///
 /// Threads: any; two opens of one directory exclude each other.
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is
