@@ -81,7 +81,7 @@ fn read_beside(log: &Log, known: &Known, stop: &AtomicBool, by_cursor: bool, mut
             Err(error) => answers_only(&error),
         }
         let _ = cursor.seek(offset).map_err(|error| answers_only(&error));
-        for _ in 0..1 + random(&mut state) % 30 {
+        for _ in 0..=random(&mut state) % 30 {
             let oldest = known.oldest_writer(cursor.offset());
             match cursor.next() {
                 Ok(Some(record)) => {
