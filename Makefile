@@ -35,6 +35,20 @@ check: examples
 	$(CARGO) build
 	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES $(CARGO) test --features faults
 
+# The threads' steps in many orders (docs/testing.md). SEGLOG_CAMPAIGN=1 tries a hundred times as many. The debug library
+# that it leaves runs in the model only, so the right one is put back.
+races:
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES $(CARGO) test --features model,faults --test races
+	$(CARGO) build
+
+# Threads under ThreadSanitizer. The options are the compiler's own, which a stable one takes only with this variable.
+TSAN_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+tsan:
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
+	    $(CARGO) build --features tsan --bin seglog-tsan --target '$(TSAN_TARGET)' --target-dir '$(TARGET_DIR)/tsan'
+	TSAN_OPTIONS='exitcode=66 history_size=7 suppressions=$(CURDIR)/tests/tsan/suppressions' \
+	    '$(TARGET_DIR)/tsan/$(TSAN_TARGET)/debug/seglog-tsan'
+
 # Installs what was built, so that root needs no cargo. Only where nothing was built yet, it builds.
 $(SHARED) $(STATIC):
 	$(CARGO) build --release
@@ -66,11 +80,12 @@ help:
 	@echo 'make            the library (release) and the example programs'
 	@echo 'make demo       kills a program in the middle of its work, and finds every record again'
 	@echo 'make check      all tests'
+	@echo 'make races      the steps of threads in many orders; make tsan  threads under ThreadSanitizer'
 	@echo 'make install    library, header and seglog.pc; PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR='
 	@echo 'make uninstall  takes them away again; with the same variables'
 	@echo 'make clean      removes what was built'
 
-.PHONY: all build examples demo check bench bench-quick bench-check install uninstall clean help
+.PHONY: all build examples demo check races tsan bench bench-quick bench-check install uninstall clean help
 
 # How near the bare loops of the machine it comes (docs/performance.md). bench-check fails where a required ratio is missed.
 bench bench-quick bench-check: build

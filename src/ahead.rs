@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::fresh::{Plan, Unused};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 use crate::sys::Dir;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Default)]
 enum State {

@@ -7,15 +7,14 @@ use crate::error::{Error, Result, Status};
 use crate::id::Id;
 use crate::record::Slot;
 use crate::segment::Segment;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, OnceLock, Ordering, PoisonError};
 use crate::sys::{self, Dir};
-use crate::tail::Tail;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use crate::tail::{RING_BYTES, Tail};
 use std::time::{Duration, Instant};
 
 /// A durable slot is due after so many bytes, or so long.
-const SLOT_BYTES: u64 = 64 << 10;
-const SLOT_TIME: Duration = Duration::from_millis(100);
+const SLOT_BYTES: u64 = RING_BYTES / 16;
+const SLOT_TIME: Duration = if cfg!(feature = "model") { Duration::MAX } else { Duration::from_millis(100) };
 /// So many full segments, or bytes of them, may wait for their sync before who rolls waits too.
 const BACKLOG_SEGMENTS: usize = 16;
 const BACKLOG_BYTES: u64 = 256 << 20;

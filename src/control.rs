@@ -2,8 +2,8 @@
 //! stands. The truth of this process is in its own memory; the page is a copy that nobody here reads back.
 
 use crate::error::{Error, Result, Status};
+use crate::sync::Ordering;
 use crate::sys::{self, Dir, File, WordMap};
-use std::sync::atomic::Ordering;
 
 /// The file's name.
 pub(crate) const LIVE: &str = "LIVE";

@@ -6,13 +6,13 @@ use crate::log::{Inner, Log};
 use crate::record::{self, FRAME_HEADER, Frame, Kind, Record};
 use crate::row::copy_run;
 use crate::segment::{Found, Segment};
-use crate::tail::THROUGH_RING_BYTES;
-use std::sync::Arc;
+use crate::sync::{Arc, reached};
+use crate::tail::{RING_BYTES, THROUGH_RING_BYTES};
 
 /// A batch has at most so many records, whatever room there is.
 const BATCH_RECORDS: usize = 4096;
 /// So much of the ring is copied out at once, if there is so much.
-const RUN_BYTES: u64 = 64 << 10;
+const RUN_BYTES: u64 = RING_BYTES / 16;
 
 /// A place in a log. It goes on working after the log was closed, and sees what was there then.
 pub struct Cursor {
@@ -301,17 +301,21 @@ impl Cursor {
         loop {
             let there = segment.end().saturating_sub(position).min(bytes);
             if !copy_run(&segment, self.inner.tail(), position, there, &mut self.run)? {
+                reached("cursor: stored before the run was copied");
                 too_late = true;
                 break;
             }
             (self.position, self.run_position) = (position, position);
             if let Some(stood) = self.in_run() {
+                reached("cursor: whole in the ring");
                 return Ok(Some(stood));
             }
             let needed = record::decode_head(&self.run).map_or(0, |head| head.frame_bytes());
             if needed <= there || needed > THROUGH_RING_BYTES {
+                reached("cursor: no frame in the ring");
                 break;
             }
+            reached("cursor: longer than a run");
             bytes = needed;
         }
         self.run.clear();

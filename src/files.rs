@@ -7,9 +7,9 @@ use crate::id::{Id, temporary_name};
 use crate::named::START;
 use crate::record::Cause;
 use crate::segment::Segment;
+use crate::sync::Arc;
 use crate::sys::Dir;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Where whole segments go that recovery takes out of the row.
 const LOST: &str = "lost";

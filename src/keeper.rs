@@ -3,8 +3,8 @@
 //! given to do whenever it is called, and knows nothing of a log.
 
 use crate::error::Result;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::sys::Worker;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 #[derive(Default)]

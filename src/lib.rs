@@ -29,6 +29,7 @@ mod row;
 mod segment;
 mod stat;
 mod store;
+mod sync;
 mod sys;
 mod tail;
 #[cfg(test)]
@@ -46,6 +47,12 @@ pub use files::remove;
 pub use log::Log;
 pub use record::Record;
 pub use stat::{SegmentStat, Stat};
+
+/// What the model of the threads tells `tests/races.rs` (feature `model`).
+#[cfg(feature = "model")]
+pub mod model {
+    pub use crate::sync::branches;
+}
 
 /// The fault hooks, for tests (feature `faults`).
 #[cfg(any(test, feature = "faults"))]

@@ -13,13 +13,12 @@ use crate::record::{Check, Frame, Record};
 use crate::recovery;
 use crate::row::{Reader, Rows};
 use crate::stat::{self, SegmentStat, Stat};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::sys::{self, Dir};
 use crate::tail::{RING_AT, RING_BYTES, Tail};
 use crate::upkeep::{Beginning, Cut};
 use crate::writer::{self, Appended, Item, Parts, Work, Writer};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A log, open for writing. Shared between threads by reference; it closes when dropped, but [`Log::close`] says if

@@ -13,10 +13,10 @@ use crate::named::{START, Start};
 use crate::record::{self, Cause, Check, FRAME_HEADER, FRAMES_START, Header, Kind, SEAL_BYTES, Slot};
 use crate::segment::{Found as Standing, Segment};
 use crate::store::{self, FirstPage, Scan, Store};
+use crate::sync::Arc;
 use crate::sys::{self, Dir};
 use crate::tail::{OldTail, RING_BYTES};
 use crate::writer::Found;
-use std::sync::Arc;
 
 /// What was found, and made good.
 pub(crate) struct Recovered {

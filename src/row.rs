@@ -5,12 +5,11 @@
 use crate::error::Result;
 use crate::record::{self, Check, FRAME_HEADER, Frame};
 use crate::segment::{Found, Segment};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, TryLockError, reached};
 use crate::tail::{THROUGH_RING_BYTES, Tail};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// So many sealed segments keep their files mapped; then those are let go and opened again when they are read.
-const OPEN_SEGMENTS: usize = 256;
+const OPEN_SEGMENTS: usize = if cfg!(feature = "model") { 2 } else { 256 };
 
 /// The segments of a log, by base offset. Never empty; the last one is the active one.
 pub(crate) struct Row {
@@ -176,17 +175,24 @@ fn copy_frame(segment: &Segment, tail: &Tail, position: u64, offset: u64, copy: 
     let mut head = [0; FRAME_HEADER as usize];
     tail.copy_out(position, &mut head);
     if segment.stored() > position {
+        reached("read: stored before its head was copied");
         return Ok(Copied::TooLate);
     }
     let bytes = record::decode_head(&head).map_or(0, |head| head.frame_bytes());
     if bytes == 0 || bytes > THROUGH_RING_BYTES {
+        reached("read: no head in the ring");
         return Ok(Copied::Astray);
     }
     if !copy_run(segment, tail, position, bytes, copy)? {
+        reached("read: stored before its frame was copied");
         return Ok(Copied::TooLate);
     }
-    let proved = record::decode_frame(copy, segment.store()?.header().seed, offset).is_some();
-    Ok(if proved { Copied::Whole } else { Copied::Astray })
+    if record::decode_frame(copy, segment.store()?.header().seed, offset).is_none() {
+        reached("read: no frame in the ring");
+        return Ok(Copied::Astray);
+    }
+    reached("read: whole in the ring");
+    Ok(Copied::Whole)
 }
 
 /// Copies `bytes` bytes from `position` on out of the ring. `false` if they are not all there any more: they are in the
@@ -202,7 +208,7 @@ pub(crate) fn copy_run(segment: &Segment, tail: &Tail, position: u64, bytes: u64
     Ok(segment.stored() <= position)
 }
 
-const PLACES: usize = 16;
+const PLACES: usize = if cfg!(feature = "model") { 2 } else { 16 };
 
 /// On cache lines of its own, so that two readers do not slow each other down.
 #[derive(Default)]
@@ -216,7 +222,7 @@ struct Places([Place; PLACES]);
 impl Places {
     #[inline(always)]
     fn with<R>(&self, work: impl FnOnce(&mut Reader) -> R) -> R {
-        let first = here();
+        let first = if cfg!(feature = "model") { 0 } else { here() };
         for n in 0..PLACES {
             match self.0[(first + n) % PLACES].0.try_lock() {
                 Ok(mut reader) => return work(&mut reader),

@@ -7,10 +7,9 @@ use crate::id::Id;
 use crate::index::{Index, Owner};
 use crate::record::{Check, FRAMES_START, Frame, Kind, Slot};
 use crate::store::{self, FirstPage, Store};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, PoisonError};
 use crate::sys::Dir;
 use crate::walk::walk;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The files of a segment, open.
 struct Files {

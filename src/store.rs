@@ -5,8 +5,8 @@
 use crate::checksum::crc32c;
 use crate::error::{Error, Result, Status};
 use crate::record::{self, Cause, Check, FRAME_HEADER, FRAMES_START, Frame, Head, Header, NoHeader, Slot};
+use crate::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::sys::{Dir, File, ReadMap};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// An open store.
 pub(crate) struct Store {

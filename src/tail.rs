@@ -4,13 +4,13 @@
 
 use crate::error::{Error, Result, Status};
 use crate::record::{self, Frame};
+use crate::sync::{Ordering, fence};
 use crate::sys::{DoubleMap, File};
-use std::sync::atomic::{Ordering, fence};
 
 /// Bytes of the ring.
-pub(crate) const RING_BYTES: u64 = 1 << 20;
+pub(crate) const RING_BYTES: u64 = if cfg!(feature = "model") { 4 << 10 } else { 1 << 20 };
 /// Where the ring begins in LIVE: behind the control page, at a page on every processor.
-pub(crate) const RING_AT: u64 = 64 << 10;
+pub(crate) const RING_AT: u64 = if cfg!(feature = "model") { 4 << 10 } else { 64 << 10 };
 /// Frames and batches that are longer go to the store directly.
 pub(crate) const THROUGH_RING_BYTES: u64 = RING_BYTES / 4;
 

@@ -10,10 +10,9 @@ use crate::named::{START, Start};
 use crate::record::{Cause, Check, FRAMES_START, Header};
 use crate::row::Row;
 use crate::segment::{Found, Segment};
+use crate::sync::{Arc, Mutex, Ordering, PoisonError};
 use crate::sys::Dir;
 use crate::writer::{Parts, Writer};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// A log that begins later.
 pub(crate) struct Beginning {

@@ -12,10 +12,9 @@ use crate::id::OFFSET_END;
 use crate::record::{self, Check, FRAME_HEADER, FRAMES_START, Header, Kind, Record, SEAL_BYTES, Seal, Slot};
 use crate::row::Rows;
 use crate::segment::Segment;
+use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::sys::{self, Dir};
 use crate::tail::{RING_BYTES, THROUGH_RING_BYTES, Tail};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The store's space is allocated in steps of this size, ahead of what is appended.
 const ALLOCATE_STEP: u64 = 16 << 20;

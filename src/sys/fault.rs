@@ -2,6 +2,7 @@
 //! a mapping asks it first. It can let the call pass, make it fail, make a write short, and write down what was done.
 //! In other builds it is nothing: [`guard`] inlines to the call itself.
 
+use crate::sync;
 use std::io;
 
 /// What a system call is about to do.
@@ -242,9 +243,16 @@ mod hook {
     }
 }
 
+pub(crate) use hook::inherit;
 #[cfg(any(test, feature = "faults"))]
 pub use hook::{Fault, Hook};
-pub(crate) use hook::{ask, inherit};
+
+/// Asks the hook whether the call may be made.
+#[inline(always)]
+pub(crate) fn ask(op: impl FnOnce() -> Op) -> io::Result<Verdict> {
+    sync::step();
+    hook::ask(op)
+}
 
 /// Does `real`, unless the hook makes it fail.
 #[inline(always)]

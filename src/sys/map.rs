@@ -5,10 +5,12 @@
 use super::fault::{self, Kind, Op};
 use super::file::File;
 use crate::error::{Error, Result};
+use crate::sync::{Ordering, step};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+// In the model, too: words of a mapping are no objects of shuttle's, each is a step of its own instead.
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 fn map_failed(file: &File, error: &io::Error) -> Error {
     Error::from_io(format!("cannot map '{}'", file.path()), error)
@@ -104,6 +106,7 @@ impl WordMap {
     /// The little-endian number of 4 bytes at `at`, a multiple of 4; `None` behind the end.
     #[inline]
     pub(crate) fn load_u32(&self, at: usize) -> Option<u32> {
+        step();
         Some(u32::from_le(self.halves().get(at / 4)?.load(Ordering::Relaxed)))
     }
 
@@ -123,6 +126,9 @@ impl WordMap {
         }
     }
 }
+
+/// At most so much goes out by one call: all of it, but in the model, where who reads may come between.
+const WRITE_BYTES: usize = if cfg!(feature = "model") { 512 } else { usize::MAX };
 
 /// A part of a file mapped twice in a row, so that what runs over the end of the first goes on in the second.
 pub(crate) struct DoubleMap {
@@ -180,9 +186,11 @@ impl DoubleMap {
         stored(&self.name, at, bytes.len(), || {
             let (whole, rest) = bytes.as_chunks::<8>();
             for (word, bytes) in words.iter().zip(whole) {
+                step();
                 word.store(u64::from_le_bytes(*bytes).to_le(), Ordering::Relaxed);
             }
             if let (false, Some(word)) = (rest.is_empty(), words.last()) {
+                step();
                 let mut last = [0; 8];
                 last[..rest.len()].copy_from_slice(rest);
                 word.store(u64::from_le_bytes(last).to_le(), Ordering::Relaxed);
@@ -195,6 +203,7 @@ impl DoubleMap {
     pub(crate) fn copy_out(&self, at: usize, bytes: &mut [u8]) {
         let Some(words) = self.words().get(at / 8..at / 8 + bytes.len().div_ceil(8)) else { return };
         for (word, bytes) in words.iter().zip(bytes.chunks_mut(8)) {
+            step();
             let value = u64::from_le(word.load(Ordering::Relaxed)).to_le_bytes();
             bytes.copy_from_slice(&value[..bytes.len()]);
         }
@@ -212,6 +221,7 @@ impl DoubleMap {
             return Err(io::Error::from_raw_os_error(libc::EFAULT));
         }
         let place = libc::off_t::try_from(place).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+        let len = len.min(WRITE_BYTES);
         // SAFETY: `at` lies within the mapping, as was just checked.
         let from = unsafe { self.start.as_ptr().byte_add(at) };
         // SAFETY: the kernel reads `len` mapped bytes from `from`; no Rust reference to them is made.

@@ -2,7 +2,11 @@
 
 use super::fault::{self, Kind, Op};
 use crate::error::{Error, Result, Status};
+#[cfg(feature = "model")]
+use shuttle::thread;
 use std::io;
+#[cfg(not(feature = "model"))]
+use std::thread;
 
 /// The realtime clock in nanoseconds since 1970 UTC, as of the kernel's last tick (1 to 10 ms): five times
 /// cheaper than the exact one.
@@ -53,18 +57,21 @@ pub(crate) fn is_panicking() -> bool {
 }
 
 /// A thread of the library's own. All signals are blocked in it, so that no handler of the host ever runs there.
-pub(crate) struct Worker(std::thread::JoinHandle<()>);
+pub(crate) struct Worker(thread::JoinHandle<()>);
 
 impl Worker {
     /// Starts it.
     pub(crate) fn start(work: impl FnOnce() + Send + 'static) -> Result<Self> {
         let hook = fault::inherit();
         let body = move || {
-            block_signals();
+            // In the model it is no thread of its own.
+            if !cfg!(feature = "model") {
+                block_signals();
+            }
             hook.install();
             work();
         };
-        let builder = std::thread::Builder::new().name("seglog".to_owned()).stack_size(256 << 10);
+        let builder = thread::Builder::new().name("seglog".to_owned()).stack_size(256 << 10);
         let started = fault::guard(|| Op::new(Kind::Spawn, "", 0, 0), || builder.spawn(body));
         started.map(Self).map_err(|error| {
             Error::new(Status::Memory, format!("cannot start the log's thread: {error}; raise the limit of threads"))
