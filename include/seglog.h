@@ -179,7 +179,11 @@
 #define LOG_E_BUG 90
 
 /*
- `log_config_t.flags`, not built yet: open beside a writer, for reading.
+ `log_config_t.flags`: only read, beside a writer in this or another process of the same machine, or without one. Any
+ number of handles follow a log, and what is appended can be read at once. No lock is taken, no thread started, and
+ nothing made or changed, so it works where the directory cannot be written; a reader holds nobody up, and one that
+ is killed leaves nothing. Everything that writes is `LOG_E_READ_ONLY`. The sizes and policies of the configuration
+ have no effect. When the log is removed, its functions say `LOG_E_NOT_FOUND`.
  */
 #define LOG_READ_ONLY 1
 
@@ -264,8 +268,8 @@ typedef struct {
    */
   uint32_t struct_size;
   /*
-   `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY`, or'ed. `LOG_READ_ONLY` and `LOG_KEEP_UNCONSUMED` are not
-   built yet.
+   `LOG_READ_ONLY`, `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY`, or'ed. `LOG_KEEP_UNCONSUMED` is not built
+   yet.
    */
   uint32_t flags;
   /*
@@ -414,7 +418,7 @@ typedef struct {
    */
   uint64_t dropped_bytes;
   /*
-   Records appended since the open.
+   Records appended since the open; this and the next two are 0 on a read-only handle.
    */
   uint64_t appends;
   /*
@@ -430,7 +434,8 @@ typedef struct {
    */
   uint32_t io;
   /*
-   The process that writes the log.
+   The process that writes the log; 0 on a read-only handle where none seems to: a hint, since numbers are used
+   again and other containers have other numbers.
    */
   int32_t writer_pid;
   /*
@@ -508,6 +513,11 @@ const char *log_status_text(log_status_t status);
  its files get 0600), and so is a log in a directory that has none. Files in it that are not the log's are left
  alone. What a killed process or a power loss left is recovered; `log_stat` says what was found.
 
+ With `LOG_READ_ONLY` it opens the log for reading, beside a writer or without one, and makes and changes nothing:
+ where there is no log it is `LOG_E_NOT_FOUND`. The handle goes on when the writer closes or is killed, and when a
+ new one comes. Without a writer it sees what a killed one of this boot had published, and otherwise what the files
+ hold whole; a torn tail is not seen, and recovering it is left to the next open for writing.
+
  `dir`: a path, of any bytes but NUL. `config`: NULL for the defaults. `out_log`: gets the handle, which `log_close`
  frees.
 
@@ -516,10 +526,10 @@ const char *log_status_text(log_status_t status);
  the bytes stored. Two threads of the library are started, unless `LOG_NO_THREAD` is set; they block all signals
  and end with `log_close`.
 
- Threads: any; two opens of one directory exclude each other.
+ Threads: any; two opens of one directory for writing exclude each other.
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is
  out of range or not built yet); `LOG_E_NOT_FOUND` (the parent is missing, the path is not a directory, or with
- `LOG_NO_CREATE` there is no log);
+ `LOG_NO_CREATE` or `LOG_READ_ONLY` there is no log);
  `LOG_E_LOCKED` (another handle, in this or another process, writes this log); `LOG_E_CORRUPT` (what was durable is
  damaged: nothing was changed); `LOG_E_FORMAT` (a newer format, or no log's file under a log's name); `LOG_E_IO`
  (one of them no permission, or a directory, link or pipe under a file's name); `LOG_E_NO_SPACE`; `LOG_E_MEMORY`;
@@ -529,11 +539,11 @@ log_status_t log_open(const char *dir, const log_config_t *config, log_t **out_l
 
 /*
  Closes a log and frees the handle, whatever it returns. NULL is fine. Cursors that are open still work and see what
- was there. No other call on the log may be running or follow.
+ was there; that of a read-only handle goes on following the log. No other call on the log may be running or follow.
 
- Durability: everything that was appended is synced, whatever the policy, and the place where the log ends is marked,
- so that the next open reads no record. If this fails, records that were not durable before may be lost at a power
- loss.
+ Durability: what a handle for writing appended is synced, whatever the policy, and the place where the log ends is
+ marked, so that the next open reads no record. If this fails, records that were not durable before may be lost at a
+ power loss.
 
  Threads: one, when no other uses the log any more.
  Returns: `LOG_OK`; `LOG_E_IO` (the last sync failed); `LOG_E_POISONED` (an earlier write or sync had failed);
@@ -567,7 +577,8 @@ log_status_t log_remove(const char *dir, log_error_t *error);
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL; or the offsets are used up); `LOG_E_TOO_LARGE` (`len` >
  `record_max_bytes`); `LOG_E_NO_SPACE` (nothing was appended; works again once there is room); `LOG_E_IO` (a write or
  sync failed: if `*out_offset` was written, the record exists and its durability is unknown, do not append it again);
- `LOG_E_POISONED` (an earlier one failed; the same holds of `*out_offset`); `LOG_E_MEMORY`; `LOG_E_BUG`. To tell
+ `LOG_E_POISONED` (an earlier one failed; the same holds of `*out_offset`); `LOG_E_READ_ONLY` (the handle was opened
+ with `LOG_READ_ONLY`); `LOG_E_MEMORY`; `LOG_E_BUG`. To tell
  whether the record exists, set `*out_offset` to `LOG_NO_OFFSET` before the call.
  */
 log_status_t log_append(log_t *log, const void *data, size_t len, uint64_t *out_offset, log_error_t *error);
@@ -618,20 +629,20 @@ log_status_t log_append_batch(log_t *log,
 
  Threads: any.
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`log` is NULL); `LOG_E_IO` (the sync failed: the handle writes no more, and
- what was not durable may be lost at a power loss); `LOG_E_POISONED`; `LOG_E_BUG`.
+ what was not durable may be lost at a power loss); `LOG_E_POISONED`; `LOG_E_READ_ONLY`; `LOG_E_BUG`.
  */
 log_status_t log_sync(log_t *log, log_error_t *error);
 
 /*
  Returns when the record at `offset` survives power loss. A sync is begun if need be, so this is `log_sync` for one
- record, with a limit.
+ record, with a limit. A read-only handle begins none: it waits for the writer, and looks once a millisecond.
 
  `timeout_ms`: in milliseconds; 0 looks once, negative waits for ever. A sync that this call has begun itself is
  waited for, so the call may take one sync's time longer.
 
  Threads: any.
  Returns: `LOG_OK` (it is durable); `LOG_TIMEOUT` (not yet); `LOG_E_ARGUMENT` (NULL); `LOG_E_BEYOND` (there is no
- such record yet); `LOG_E_IO`; `LOG_E_POISONED`; `LOG_E_BUG`.
+ such record yet); `LOG_E_IO`; `LOG_E_POISONED`; on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
  */
 log_status_t log_wait_durable(log_t *log, uint64_t offset, int64_t timeout_ms, log_error_t *error);
 
@@ -647,7 +658,7 @@ log_status_t log_wait_durable(log_t *log, uint64_t offset, int64_t timeout_ms, l
  Returns: `LOG_OK`; `LOG_E_BUFFER` (`capacity` is too small; `*out_len` is written and `buf` left as it is);
  `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (not written yet);
  `LOG_E_CORRUPT` (the record is damaged; others can be read); `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`;
- `LOG_E_BUG`.
+ `LOG_E_NOT_FOUND` (a read-only handle whose log was removed); `LOG_E_BUG`.
  */
 log_status_t log_read(log_t *log, uint64_t offset, void *buf, size_t capacity, size_t *out_len, log_error_t *error);
 
@@ -655,7 +666,9 @@ log_status_t log_read(log_t *log, uint64_t offset, void *buf, size_t capacity, s
  Tells how the log stands: offsets, durability, sizes, what the open found. Set `out_stat->struct_size` first.
 
  Threads: any. It looks at every file's size, so it costs microseconds for each segment.
- Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL, or `struct_size` is 0); `LOG_E_IO`; `LOG_E_BUG`.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL, or `struct_size` is 0); `LOG_E_IO`; `LOG_E_BUG`; on a read-only handle,
+ which may have to look at the files anew, also `LOG_E_NOT_FOUND` (the log was removed), `LOG_E_CORRUPT`,
+ `LOG_E_FORMAT` and `LOG_E_MEMORY`.
  */
 log_status_t log_stat(log_t *log, log_stat_t *out_stat, log_error_t *error);
 
@@ -664,7 +677,7 @@ log_status_t log_stat(log_t *log, log_stat_t *out_stat, log_error_t *error);
 
  Threads: any. Segments come and go meanwhile, so `index` may name another one at the next call.
  Returns: `LOG_OK`; `LOG_END` (`index` lies past the last); `LOG_E_ARGUMENT` (NULL, or `struct_size` is 0);
- `LOG_E_CORRUPT`; `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+ `LOG_E_CORRUPT`; `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_NOT_FOUND` as `log_stat`; `LOG_E_BUG`.
  */
 log_status_t log_segment_at(log_t *log, size_t index, log_segment_t *out_segment, log_error_t *error);
 
@@ -682,7 +695,7 @@ log_status_t log_segment_at(log_t *log, size_t index, log_segment_t *out_segment
 
  Threads: any.
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (past the next
- one); `LOG_E_BUG`.
+ one); on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
  */
 log_status_t log_cursor_open(log_t *log, uint64_t offset, log_cursor_t **out_cursor, log_error_t *error);
 
@@ -695,7 +708,8 @@ log_status_t log_cursor_open(log_t *log, uint64_t offset, log_cursor_t **out_cur
  Threads: one at a time.
  Returns: `LOG_OK`; `LOG_END` (there is none yet; a later call may find one); `LOG_E_ARGUMENT` (NULL);
  `LOG_E_CORRUPT` (the record at `error->offset` is damaged; the next call goes on behind it); `LOG_E_TRIMMED`;
- `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+ `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_NOT_FOUND` (a read-only handle whose log was removed);
+ `LOG_E_BUG`.
  */
 log_status_t log_cursor_next(log_cursor_t *cursor, log_record_t *out_record, log_error_t *error);
 
@@ -729,8 +743,8 @@ log_status_t log_cursor_prev(log_cursor_t *cursor, log_record_t *out_record, log
  Moves the cursor before the record at `offset`, which may be any from the log's first to its next one.
 
  Threads: one at a time.
- Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED`; `LOG_E_BEYOND`: then the cursor stays where it is;
- `LOG_E_BUG`.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED`; `LOG_E_BEYOND`: then the cursor stays where it is; on a
+ read-only handle also what `log_stat` says; `LOG_E_BUG`.
  */
 log_status_t log_cursor_seek(log_cursor_t *cursor, uint64_t offset, log_error_t *error);
 
@@ -751,7 +765,7 @@ void log_cursor_close(log_cursor_t *cursor);
 
  Threads: any; appends wait for it.
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_BEYOND` (past the next offset); `LOG_E_IO`; `LOG_E_NO_SPACE`;
- `LOG_E_MEMORY`; `LOG_E_CORRUPT`; `LOG_E_POISONED`; `LOG_E_BUG`.
+ `LOG_E_MEMORY`; `LOG_E_CORRUPT`; `LOG_E_POISONED`; `LOG_E_READ_ONLY`; `LOG_E_BUG`.
  */
 log_status_t log_trim(log_t *log, uint64_t before_offset, log_error_t *error);
 
@@ -767,7 +781,7 @@ log_status_t log_trim(log_t *log, uint64_t before_offset, log_error_t *error);
  Threads: any; appends wait for it.
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first offset); `LOG_E_BEYOND` (past the next
  one); `LOG_E_IO`; `LOG_E_NO_SPACE` (nothing was changed); `LOG_E_MEMORY`; `LOG_E_CORRUPT`; `LOG_E_POISONED`;
- `LOG_E_BUG`.
+ `LOG_E_READ_ONLY`; `LOG_E_BUG`.
  */
 log_status_t log_truncate(log_t *log, uint64_t from_offset, log_error_t *error);
 
@@ -779,7 +793,7 @@ log_status_t log_truncate(log_t *log, uint64_t from_offset, log_error_t *error);
 
  Threads: any; appends wait for it.
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL, or `next_offset` is above 2^64 - 2^31); `LOG_E_IO`; `LOG_E_NO_SPACE`
- (nothing was changed); `LOG_E_MEMORY`; `LOG_E_POISONED`; `LOG_E_BUG`.
+ (nothing was changed); `LOG_E_MEMORY`; `LOG_E_POISONED`; `LOG_E_READ_ONLY`; `LOG_E_BUG`.
  */
 log_status_t log_reset(log_t *log, uint64_t next_offset, log_error_t *error);
 

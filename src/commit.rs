@@ -165,8 +165,9 @@ impl Commit {
         let stored = segment.stored();
         if stored < end {
             tail.write_out(&*segment.store()?.file()?, stored, end)?;
-            segment.set_stored(end);
+            // The page first: when the segment says so, the ring is used again.
             control.set_stored(end);
+            segment.set_stored(end);
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ pub enum Sync {
 
 /// Flags of [`Config::flags`].
 pub mod flags {
-    /// Open beside a writer, for reading. Not built yet.
+    /// Only read, beside a writer in this or another process, or without one. Nothing is made or changed.
     pub const READ_ONLY: u32 = 1;
     /// Where there is no log, make none.
     pub const NO_CREATE: u32 = 2;
@@ -42,7 +42,7 @@ pub mod flags {
 
 const FLAG_NAMES: [&str; 5] =
     ["LOG_READ_ONLY", "LOG_NO_CREATE", "LOG_NO_THREAD", "LOG_NO_VERIFY", "LOG_KEEP_UNCONSUMED"];
-const FLAGS_BUILT: u32 = flags::NO_CREATE | flags::NO_THREAD | flags::NO_VERIFY;
+const FLAGS_BUILT: u32 = flags::READ_ONLY | flags::NO_CREATE | flags::NO_THREAD | flags::NO_VERIFY;
 
 /// How a log is opened. The default is the safest.
 #[derive(Debug, Clone, Default)]

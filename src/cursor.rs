@@ -2,21 +2,32 @@
 //! what is in the ring still is copied out in runs, so that a view never changes under the caller.
 
 use crate::error::{Error, Result, Status};
-use crate::log::{Inner, Log};
+use crate::follow::Follower;
+use crate::log::{Inner, Log, Side};
 use crate::record::{self, FRAME_HEADER, Frame, Kind, Record};
 use crate::row::copy_run;
 use crate::segment::{Found, Segment};
 use crate::sync::{Arc, reached};
 use crate::tail::{RING_BYTES, THROUGH_RING_BYTES};
+use crate::view::{LOOKS, View};
 
 /// A batch has at most so many records, whatever room there is.
 const BATCH_RECORDS: usize = 4096;
 /// So much of the ring is copied out at once, if there is so much.
 const RUN_BYTES: u64 = RING_BYTES / 16;
 
-/// A place in a log. It goes on working after the log was closed, and sees what was there then.
-pub struct Cursor {
-    inner: Arc<Inner>,
+/// A place in a log. It goes on working after the log was closed, and sees what was there then; that of a log that is
+/// followed goes on following it.
+pub struct Cursor(Place);
+
+enum Place {
+    Writer(Walker<Inner>),
+    Follower(Walker<Follower>),
+}
+
+/// A cursor in what is to be read.
+struct Walker<V> {
+    inner: Arc<V>,
     /// Of the record that the next step gives.
     offset: u64,
     /// The segment that it stands in, once it has looked, and the count of the row in which it found that.
@@ -50,13 +61,66 @@ impl Stood {
     }
 }
 
+/// The same call on the walker, whichever it is.
+macro_rules! walk {
+    ($cursor:expr, $walker:ident => $call:expr) => {
+        match $cursor {
+            Place::Writer($walker) => $call,
+            Place::Follower($walker) => $call,
+        }
+    };
+}
+
 impl Cursor {
     /// A cursor that stands before the record of `offset`: from the log's first to its next one.
     pub fn open(log: &Log, offset: u64) -> Result<Self> {
-        let inner = Arc::clone(log.inner());
+        Ok(Self(match log.side() {
+            Side::Writer(inner) => Place::Writer(Walker::open(inner, offset)?),
+            Side::Follower(follower) => Place::Follower(Walker::open(follower, offset)?),
+        }))
+    }
+
+    /// Offset of the record that the next step gives.
+    pub fn offset(&self) -> u64 {
+        walk!(&self.0, walker => walker.offset)
+    }
+
+    /// Steps over the next record; `None` if there is none yet. A damaged record is an error with its offset, and the
+    /// following step goes on behind it.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the record borrows from the cursor, which an Iterator's item cannot"
+    )]
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>> {
+        walk!(&mut self.0, walker => walker.next())
+    }
+
+    /// Steps over up to `capacity` records and hands each to `take`; returns how many. All of them live until the next
+    /// call. There may be more behind them. A damaged record ends the batch before it, or is the error if it comes
+    /// first.
+    #[inline]
+    pub fn next_batch<'a>(&'a mut self, capacity: usize, take: impl FnMut(Record<'a>)) -> Result<usize> {
+        walk!(&mut self.0, walker => walker.next_batch(capacity, take))
+    }
+
+    /// Steps back over the record before; `None` at the first one. After it, `next` gives the same record again. A
+    /// damaged record is an error with its offset, and the following step goes on before it.
+    pub fn prev(&mut self) -> Result<Option<Record<'_>>> {
+        walk!(&mut self.0, walker => walker.prev())
+    }
+
+    /// Moves before the record of `offset`: from the log's first to its next one.
+    pub fn seek(&mut self, offset: u64) -> Result<()> {
+        walk!(&mut self.0, walker => walker.seek(offset))
+    }
+}
+
+impl<V: View> Walker<V> {
+    fn open(inner: &Arc<V>, offset: u64) -> Result<Self> {
         inner.check_cursor_offset(offset)?;
         Ok(Self {
-            inner,
+            inner: Arc::clone(inner),
             offset,
             segment: None,
             generation: 0,
@@ -67,18 +131,7 @@ impl Cursor {
         })
     }
 
-    /// Offset of the record that the next step gives.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Steps over the next record; `None` if there is none yet. A damaged record is an error with its offset, and the
-    /// following step goes on behind it.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the record borrows from the cursor, which an Iterator's item cannot"
-    )]
-    pub fn next(&mut self) -> Result<Option<Record<'_>>> {
+    fn next(&mut self) -> Result<Option<Record<'_>>> {
         match self.find_here() {
             Ok(None) => Ok(None),
             Ok(Some(stood)) => {
@@ -89,10 +142,7 @@ impl Cursor {
         }
     }
 
-    /// Steps over up to `capacity` records and hands each to `take`; returns how many. All of them live until the next
-    /// call. There may be more behind them. A damaged record ends the batch before it, or is the error if it comes
-    /// first.
-    pub fn next_batch<'a>(&'a mut self, capacity: usize, mut take: impl FnMut(Record<'a>)) -> Result<usize> {
+    fn next_batch<'a>(&'a mut self, capacity: usize, mut take: impl FnMut(Record<'a>)) -> Result<usize> {
         let mut stood = std::mem::take(&mut self.stood);
         stood.clear();
         let start = self.offset;
@@ -132,9 +182,8 @@ impl Cursor {
         Ok(this.stood.len())
     }
 
-    /// Steps back over the record before; `None` at the first one. After it, `next` gives the same record again. A
-    /// damaged record is an error with its offset, and the following step goes on before it.
-    pub fn prev(&mut self) -> Result<Option<Record<'_>>> {
+    fn prev(&mut self) -> Result<Option<Record<'_>>> {
+        self.inner.published()?;
         let first = self.inner.first_offset();
         if self.offset < first {
             self.inner.check_offset(self.offset)?;
@@ -147,7 +196,7 @@ impl Cursor {
         let found = self.find_here().and_then(|stood| match stood {
             Some(stood) => Ok(stood),
             // The log was cut below the cursor: there is no record before it any more.
-            None => Err(self.inner.beyond(offset - 1, self.inner.published())),
+            None => Err(self.inner.beyond(offset - 1, self.inner.published()?)),
         });
         match found {
             Ok(stood) => self.view(&stood).map(Some),
@@ -160,8 +209,7 @@ impl Cursor {
         }
     }
 
-    /// Moves before the record of `offset`: from the log's first to its next one.
-    pub fn seek(&mut self, offset: u64) -> Result<()> {
+    fn seek(&mut self, offset: u64) -> Result<()> {
         self.inner.check_cursor_offset(offset)?;
         (self.offset, self.position) = (offset, 0);
         Ok(())
@@ -206,13 +254,14 @@ impl Cursor {
     #[cold]
     fn find_again(&mut self, mut error: Error) -> Result<Option<Stood>> {
         let mut seen = None;
-        loop {
-            let generation = self.inner.rows().generation();
-            if self.offset >= self.inner.published() {
+        for _ in 0..LOOKS {
+            // First, since it may make the row a newer one.
+            if self.offset >= self.inner.published_past(self.offset)? {
                 return Ok(None);
             }
+            let generation = self.inner.rows().generation();
             if seen == Some(generation) || self.offset < self.inner.first_offset() {
-                return self.inner.check_offset(self.offset).and(Err(error));
+                break;
             }
             seen = Some(generation);
             error = match self.find(None) {
@@ -220,14 +269,15 @@ impl Cursor {
                 found => return found,
             };
         }
+        self.inner.check_offset(self.offset).and(Err(error))
     }
 
-    /// As [`Cursor::find_here`]. With `like`, only where that needs neither another segment nor another run, so that
+    /// As [`Walker::find_here`]. With `like`, only where that needs neither another segment nor another run, so that
     /// what was found before stays where it is.
     #[inline]
     fn find(&mut self, like: Option<&Stood>) -> Result<Option<Stood>> {
         // Asked first: a run may hold frames that were copied before they were published.
-        if self.offset >= self.inner.published() {
+        if self.offset >= self.inner.published_past(self.offset)? {
             return Ok(None);
         }
         // A newer row may have other records at this offset.
@@ -278,14 +328,16 @@ impl Cursor {
     #[cold]
     fn enter_segment(&mut self) -> Result<()> {
         // Asked before the row is, so that a row that comes meanwhile is looked at with the next step.
-        self.generation = self.inner.rows().generation();
+        let generation = self.inner.rows().generation();
         let row = self.inner.rows().newest();
         self.inner.check_offset(self.offset)?;
+        // Only with the segment that belongs to it.
+        self.generation = generation;
         let segment = row.segment_of(self.offset);
         if segment.map(|segment| segment.id) != self.segment.as_ref().map(|segment| segment.id) {
-            self.run.clear();
             self.position = 0;
         }
+        self.run.clear();
         self.segment = segment.map(Arc::clone);
         if self.segment.as_ref().is_some_and(|segment| !segment.is_open()) {
             self.inner.rows().note_open();

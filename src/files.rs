@@ -1,7 +1,7 @@
 //! The files of a log in a directory, told apart by their names: which segments live, which are dead whole, what is
 //! litter. It takes out of the directory what is no part of the row, and removes a whole log. It reads no records.
 
-use crate::control::{LIVE, Lock};
+use crate::control::{self, LIVE, Lock};
 use crate::error::{Error, Result, Status};
 use crate::id::{Id, temporary_name};
 use crate::named::START;
@@ -39,6 +39,20 @@ impl Files {
         litter.extend(indexes.into_iter().map(Id::index_name));
         let (live, dead) = split(&stores);
         Ok(Self { live, dead, litter })
+    }
+
+    /// The segments that live where this one is the active one, which is the last of them; those that were made later
+    /// are not in use yet. `None` if it is not there.
+    pub(crate) fn row_of(dir: &Dir, active: Id) -> Result<Option<Vec<Id>>> {
+        let mut stores = Vec::new();
+        // Epochs never go down, and within one neither do bases.
+        let made_before = |id: &Id| (id.epoch, id.base_offset) <= (active.epoch, active.base_offset);
+        dir.list(|name| {
+            stores.extend(Id::parse(name).filter(|(id, store)| *store && made_before(id)).map(|(id, _)| id));
+        })?;
+        stores.sort_unstable();
+        let (live, _) = split(&stores);
+        Ok(Some(live).filter(|live| live.last() == Some(&active)))
     }
 
     /// The last segment's header says that a reset made all segments of an epoch below this one dead. Returns how many.
@@ -111,7 +125,8 @@ pub(crate) fn open_dir(path: &Path, create: bool) -> Result<Dir> {
     Ok(dir)
 }
 
-fn no_log(path: &Path) -> Error {
+/// The error for a directory without a log.
+pub(crate) fn no_log(path: &Path) -> Error {
     Error::new(Status::NotFound, format!("there is no log in '{}'", path.display()))
 }
 
@@ -126,6 +141,7 @@ pub fn remove(dir: impl AsRef<Path>) -> Result<()> {
         return Err(no_log(path));
     }
     let lock = Lock::take(&dir, true)?;
+    control::end_session(lock.file());
     let removed = remove_files(&dir)?;
     drop(lock);
     if !removed {

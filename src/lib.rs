@@ -14,13 +14,16 @@ mod commit;
 mod config;
 mod control;
 mod cursor;
+mod ending;
 mod error;
 pub mod ffi;
 mod files;
+mod follow;
 mod fresh;
 mod id;
 mod index;
 mod keeper;
+mod live;
 mod log;
 mod named;
 mod record;
@@ -35,6 +38,7 @@ mod tail;
 #[cfg(test)]
 mod testing;
 mod upkeep;
+mod view;
 mod walk;
 mod writer;
 

@@ -5,29 +5,38 @@ use crate::ahead::Ahead;
 use crate::checksum::crc32c;
 use crate::commit::{Commit, Mark};
 use crate::config::{BATCH_LIMIT_BYTES, Config, Limits, Sync, flags};
-use crate::control::{Control, LIVE, Lock};
+use crate::control::{Control, LIVE, Lock, Standing};
 use crate::error::{Error, Result, Status};
 use crate::files;
+use crate::follow::Follower;
 use crate::keeper::{Bell, Keeper};
-use crate::record::{Check, Frame, Record};
+use crate::record::{Check, Record};
 use crate::recovery;
-use crate::row::{Reader, Rows};
+use crate::row::Rows;
 use crate::stat::{self, SegmentStat, Stat};
 use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::sys::{self, Dir};
 use crate::tail::{RING_AT, RING_BYTES, Tail};
 use crate::upkeep::{Beginning, Cut};
+use crate::view::{self, View};
 use crate::writer::{self, Appended, Item, Parts, Work, Writer};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A log, open for writing. Shared between threads by reference; it closes when dropped, but [`Log::close`] says if
-/// that failed.
+/// An open log. Shared between threads by reference; it closes when dropped, but [`Log::close`] says if that failed.
 pub struct Log {
-    inner: Arc<Inner>,
+    side: Side,
     /// The keeper and the syncer.
     keepers: Vec<Keeper>,
     open: bool,
+}
+
+/// What a handle is.
+pub(crate) enum Side {
+    /// It writes the log.
+    Writer(Arc<Inner>),
+    /// It reads what another one writes.
+    Follower(Arc<Follower>),
 }
 
 /// What handle, cursors and keeper share. It outlives the handle as long as a cursor needs it.
@@ -57,12 +66,17 @@ pub(crate) struct Inner {
 }
 
 impl Log {
-    /// Opens the log in a directory for writing, and makes both where they are missing.
+    /// Opens the log in a directory for writing, and makes both where they are missing; or, with
+    /// [`flags::READ_ONLY`], to read what this or another process writes.
     pub fn open(dir: impl AsRef<Path>, config: &Config) -> Result<Self> {
         let path = dir.as_ref();
         let limits = config.limits()?;
         if path.as_os_str().is_empty() {
             return Err(Error::new(Status::Argument, "the directory's path is empty"));
+        }
+        if limits.has(flags::READ_ONLY) {
+            let side = Side::Follower(Arc::new(Follower::open(path, &limits)?));
+            return Ok(Self { side, keepers: Vec::new(), open: true });
         }
         let dir = Arc::new(files::open_dir(path, !limits.has(flags::NO_CREATE))?);
         let lock = Lock::take(&dir, true)?;
@@ -75,12 +89,8 @@ impl Log {
         let mut segments = recovered.segments;
         let Some(active) = segments.pop() else { return Err(Error::new(Status::Bug, "recovery found no segment")) };
         let first = recovered.first_offset;
+        let active_id = active.id;
         segments.push(Arc::clone(&active));
-        control.set_layout(0, active.id.base_offset, active.id.epoch);
-        control.set_stored(found.end);
-        control.set_first(first);
-        control.set_durable(recovered.durable);
-        control.publish(found.next_offset, found.end);
         let commit = Commit::new(recovered.durable, active.id, found.end);
         // Whoever made the last file may have been killed before the directory was synced.
         commit.note_new_file();
@@ -103,35 +113,55 @@ impl Log {
             recovered_records: recovered.records_behind_mark,
             dropped_bytes: recovered.dropped_bytes,
         });
-        let mut log = Self { inner: Arc::clone(&inner), keepers: Vec::new(), open: true };
+        inner.control.begin(&Standing {
+            active: active_id,
+            end: found.end,
+            next_offset: found.next_offset,
+            payload_bytes: found.prior_payload_bytes.saturating_add(found.payload_bytes),
+            durable: recovered.durable,
+            first_offset: first,
+            first_payload_bytes: recovered.first_payload_bytes,
+            recovered_records: recovered.records_behind_mark,
+            dropped_bytes: recovered.dropped_bytes,
+        })?;
+        let mut log = Self { side: Side::Writer(Arc::clone(&inner)), keepers: Vec::new(), open: true };
         if !inner.limits.has(flags::NO_THREAD) {
-            log.start_keepers()?;
+            log.start_keepers(&inner)?;
         }
         Ok(log)
     }
 
-    fn start_keepers(&mut self) -> Result<()> {
-        let (keeping, syncing) = (Arc::clone(&self.inner), Arc::clone(&self.inner));
-        self.keepers.push(Keeper::start(&self.inner.bell, None, move || keeping.keep())?);
+    fn start_keepers(&mut self, inner: &Arc<Inner>) -> Result<()> {
+        let (keeping, syncing) = (Arc::clone(inner), Arc::clone(inner));
+        self.keepers.push(Keeper::start(&inner.bell, None, move || keeping.keep())?);
         let interval = (syncing.limits.sync == Sync::Interval).then_some(syncing.limits.sync_interval);
-        self.keepers.push(Keeper::start(&self.inner.sync_bell, interval, move || {
+        self.keepers.push(Keeper::start(&inner.sync_bell, interval, move || {
             // A failure poisons; the next append says so.
             let _ = match interval {
-                Some(_) => syncing.sync_to(syncing.published()),
+                Some(_) => syncing.sync_to(syncing.published_now()),
                 None => syncing.sync_full_segments(),
             };
         })?);
         Ok(())
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.inner
+    pub(crate) fn side(&self) -> &Side {
+        &self.side
+    }
+
+    /// What a write goes to.
+    #[inline(always)]
+    fn writing(&self) -> Result<&Inner> {
+        match &self.side {
+            Side::Writer(inner) => Ok(inner),
+            Side::Follower(follower) => Err(follower.read_only()),
+        }
     }
 
     /// Appends a record; returns its offset. Under [`Sync::Always`] it is durable on return.
     #[inline]
     pub fn append(&self, payload: &[u8]) -> Result<u64> {
-        let inner = &*self.inner;
+        let inner = self.writing()?;
         inner.check_record(payload)?;
         let (payload_crc, now_ns) = (crc32c(0, payload), sys::clock_coarse_ns());
         let appended = inner.write()?.append(&inner.parts(), payload, payload_crc, now_ns)?;
@@ -141,7 +171,7 @@ impl Log {
 
     /// Appends a record only if it gets this offset; else [`Error::Conflict`], with the log's next offset in it.
     pub fn append_at(&self, expected_offset: u64, payload: &[u8]) -> Result<()> {
-        let inner = &*self.inner;
+        let inner = self.writing()?;
         inner.check_record(payload)?;
         let (payload_crc, now_ns) = (crc32c(0, payload), sys::clock_coarse_ns());
         let mut writer = inner.write()?;
@@ -153,27 +183,31 @@ impl Log {
 
     /// Appends records as one batch: all of them or none, whatever happens. Returns the first one's offset.
     pub fn append_batch(&self, payloads: &[&[u8]]) -> Result<u64> {
-        self.inner.append_items(payloads, |_| Ok(()))
+        self.writing()?.append_items(payloads, |_| Ok(()))
     }
 
     /// Appends records with offsets and times of their own, as one batch: they must continue the log, and no time may
     /// be earlier than the one before it.
     pub fn append_records(&self, records: &[Record<'_>]) -> Result<()> {
+        let inner = self.writing()?;
         writer::check_offsets(records)?;
-        self.inner.append_items(records, |writer| writer.check_goes_on(records)).map(|_| ())
+        inner.append_items(records, |writer| writer.check_goes_on(records)).map(|_| ())
     }
 
     /// Makes every record that has been appended durable.
     pub fn sync(&self) -> Result<()> {
-        let inner = &*self.inner;
-        inner.sync_to(inner.published())
+        let inner = self.writing()?;
+        inner.sync_to(inner.published_now())
     }
 
     /// Returns `true` when the record of `offset` is durable; a sync is begun if need be. `false` if it is not and the
     /// time is up. `None` waits for ever, a zero duration looks once.
     pub fn wait_durable(&self, offset: u64, timeout: Option<Duration>) -> Result<bool> {
-        let inner = &*self.inner;
-        let next = inner.published();
+        let inner = match &self.side {
+            Side::Writer(inner) => inner,
+            Side::Follower(follower) => return follower.wait_durable(offset, timeout),
+        };
+        let next = inner.published_now();
         if offset >= next {
             return Err(inner.beyond(offset, next));
         }
@@ -189,16 +223,16 @@ impl Log {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let done = inner.sync_until(offset + 1, deadline)?;
         // It may have been dropped while this call waited.
-        let next = inner.published();
+        let next = inner.published_now();
         if offset >= next { Err(inner.beyond(offset, next)) } else { Ok(done) }
     }
 
     /// Makes the log begin at `before`, exactly and durably; whole segments before it are deleted. Below the first
     /// offset it does nothing.
     pub fn trim(&self, before: u64) -> Result<()> {
-        let inner = &*self.inner;
+        let inner = self.writing()?;
         let is_needed = || {
-            let next = inner.published();
+            let next = inner.published_now();
             if before > next { Err(inner.beyond(before, next)) } else { Ok(before > inner.first_offset()) }
         };
         if !is_needed()? {
@@ -218,8 +252,8 @@ impl Log {
 
     /// Drops the records from `from` on, durably. What is before it is durable then, too.
     pub fn truncate(&self, from: u64) -> Result<()> {
-        let inner = &*self.inner;
-        let is_needed = || inner.check_cursor_offset(from).map(|()| from < inner.published());
+        let inner = self.writing()?;
+        let is_needed = || inner.check_cursor_offset(from).map(|()| from < inner.published_now());
         if !is_needed()? {
             return Ok(());
         }
@@ -234,7 +268,7 @@ impl Log {
 
     /// Drops all records and goes on at `next_offset`, durably.
     pub fn reset(&self, next_offset: u64) -> Result<()> {
-        let inner = &*self.inner;
+        let inner = self.writing()?;
         let cut = Cut::all(next_offset)?;
         inner.commit.in_office(&inner.control, || {
             inner.lead(&inner.mark())?;
@@ -245,28 +279,42 @@ impl Log {
     /// Hands the record of this offset to `take`: payload and timestamp.
     #[inline(always)]
     pub fn read<R>(&self, offset: u64, take: impl FnOnce(&[u8], u64) -> R) -> Result<R> {
-        let inner = &*self.inner;
-        inner.rows.lend(|reader| inner.read(reader, offset, |frame| take(frame.payload, frame.head.timestamp_ns)))
+        match &self.side {
+            Side::Writer(inner) => inner.read_record(offset, take),
+            Side::Follower(follower) => follower.read_record(offset, take),
+        }
     }
 
     /// Offset of the first record.
     pub fn first_offset(&self) -> u64 {
-        self.inner.first_offset()
+        match &self.side {
+            Side::Writer(inner) => inner.first_offset(),
+            Side::Follower(follower) => follower.last_known().0,
+        }
     }
 
-    /// Offset that the next record will get.
+    /// Offset that the next record will get. Of a log that is followed and cannot be read, the last that was known.
     pub fn next_offset(&self) -> u64 {
-        self.inner.published()
+        match &self.side {
+            Side::Writer(inner) => inner.published_now(),
+            Side::Follower(follower) => follower.last_known().1,
+        }
     }
 
     /// Tells how the log stands.
     pub fn stat(&self) -> Result<Stat> {
-        self.inner.stat()
+        match &self.side {
+            Side::Writer(inner) => inner.stat(),
+            Side::Follower(follower) => follower.stat(),
+        }
     }
 
     /// Tells of the segment of this number in the row, 0 being the first; `None` behind the last.
     pub fn segment_at(&self, index: usize) -> Result<Option<SegmentStat>> {
-        self.inner.segment_at(index)
+        match &self.side {
+            Side::Writer(inner) => inner.segment_at(index),
+            Side::Follower(follower) => follower.segment_at(index),
+        }
     }
 
     /// Closes: syncs all, whatever the policy, and says if that failed.
@@ -282,7 +330,13 @@ impl Log {
         for keeper in self.keepers.drain(..) {
             kept &= keeper.stop();
         }
-        let result = self.inner.close();
+        let result = match &self.side {
+            Side::Writer(inner) => inner.close(),
+            Side::Follower(follower) => {
+                follower.rows().forget();
+                Ok(())
+            }
+        };
         if kept {
             result
         } else {
@@ -292,8 +346,9 @@ impl Log {
 
     /// Takes no more writes after a defect of the library.
     pub(crate) fn poison_for_defect(&self, what: &str) {
-        let inner = &self.inner;
-        inner.commit.poison(&inner.control, Error::new(Status::Bug, what));
+        if let Side::Writer(inner) = &self.side {
+            inner.commit.poison(&inner.control, Error::new(Status::Bug, what));
+        }
     }
 }
 
@@ -356,7 +411,7 @@ impl Inner {
             return Err(Error::new(Status::TooLarge, "the batch takes more than 1 GiB; append it in parts"));
         };
         if items.is_empty() {
-            return Ok(self.published());
+            return Ok(self.published_now());
         }
         let mut writer = self.write()?;
         fits(&writer)?;
@@ -413,7 +468,7 @@ impl Inner {
         let parts = self.parts();
         // A failure poisons; a full disk is met again, and told, by who appends.
         let _ = writer::write_out(&parts, active, active.end());
-        writer::make_ahead(&parts, active, self.published());
+        writer::make_ahead(&parts, active, self.published_now());
     }
 
     fn sync_full_segments(&self) -> Result<()> {
@@ -421,91 +476,9 @@ impl Inner {
         self.commit.sync_to(target, None, &self.dir, &self.tail, &self.control, || None).map(|_| ())
     }
 
-    pub(crate) fn first_offset(&self) -> u64 {
-        self.first.load(Ordering::Acquire)
-    }
-
     #[inline]
-    pub(crate) fn published(&self) -> u64 {
+    fn published_now(&self) -> u64 {
         self.published.load(Ordering::Acquire)
-    }
-
-    /// Whether reads verify checksums.
-    #[inline]
-    pub(crate) fn check(&self) -> Check {
-        if self.limits.has(flags::NO_VERIFY) { Check::Trust } else { Check::Verify }
-    }
-
-    pub(crate) fn rows(&self) -> &Rows {
-        &self.rows
-    }
-
-    pub(crate) fn tail(&self) -> &Tail {
-        &self.tail
-    }
-
-    /// Whether a record stands at this offset; the error says why not.
-    #[inline]
-    pub(crate) fn check_offset(&self, offset: u64) -> Result<()> {
-        let next = self.published();
-        if offset >= next {
-            return Err(self.beyond(offset, next));
-        }
-        let first = self.first_offset();
-        if offset < first { Err(trimmed(offset, first)) } else { Ok(()) }
-    }
-
-    /// Whether a cursor may stand at this offset: before a record, or where the next one will be.
-    pub(crate) fn check_cursor_offset(&self, offset: u64) -> Result<()> {
-        let (first, next) = (self.first_offset(), self.published());
-        if offset > next {
-            return Err(self.beyond(offset, next));
-        }
-        if offset < first { Err(trimmed(offset, first)) } else { Ok(()) }
-    }
-
-    #[cold]
-    pub(crate) fn beyond(&self, offset: u64, next: u64) -> Error {
-        let path = self.dir.path().display();
-        Error::new(Status::Beyond, format!("there is no record {offset} in '{path}' yet; the next one will be {next}"))
-            .at(offset)
-    }
-
-    #[inline(always)]
-    fn read<R>(&self, reader: &mut Reader, offset: u64, take: impl FnOnce(&Frame<'_>) -> R) -> Result<R> {
-        self.check_offset(offset)?;
-        let mut take = Some(take);
-        let mut once = |frame: &Frame<'_>| take.take().map(|take| take(frame));
-        match reader.read(&self.rows, &self.tail, offset, self.check(), &mut once).map(Option::flatten) {
-            Ok(Some(result)) => Ok(result),
-            failed => self.read_again(reader, offset, once, failed),
-        }
-    }
-
-    /// What is not found, or in a file that is gone, may have been trimmed, truncated or reset away meanwhile; then the
-    /// newest row has it, or no row.
-    #[cold]
-    fn read_again<R>(
-        &self,
-        reader: &mut Reader,
-        offset: u64,
-        mut take: impl FnMut(&Frame<'_>) -> Option<R>,
-        mut failed: Result<Option<R>>,
-    ) -> Result<R> {
-        // Of the read that failed it is not known.
-        let mut seen = None;
-        loop {
-            let generation = self.rows.generation();
-            self.check_offset(offset)?;
-            if seen == Some(generation) {
-                return failed.and_then(|_| Err(trimmed(offset, self.first_offset())));
-            }
-            seen = Some(generation);
-            failed = match reader.read(&self.rows, &self.tail, offset, self.check(), &mut take).map(Option::flatten) {
-                Ok(Some(result)) => return Ok(result),
-                failed => failed,
-            };
-        }
     }
 
     fn stat(&self) -> Result<Stat> {
@@ -518,45 +491,18 @@ impl Inner {
                 first_offset: self.first_offset(),
                 durable_offset: self.commit.durable(),
                 // Not the writer's own, which a defect in an append may leave ahead of what was published.
-                next_offset: self.published(),
+                next_offset: self.published_now(),
                 payload_bytes: payload_bytes.saturating_sub(self.first_payload_bytes.load(Ordering::Acquire)),
                 appends: writer.appends,
                 ..Stat::default()
             }
         };
         stat.segment_count = u32::try_from(row.segments.len()).unwrap_or(u32::MAX);
-        stat.disk_bytes = stat::disk_bytes(&self.dir, LIVE)?;
-        for segment in &row.segments {
-            for name in [segment.id.store_name(), segment.id.index_name()] {
-                stat.disk_bytes += stat::disk_bytes(&self.dir, &name)?;
-            }
-        }
+        stat.disk_bytes = stat::disk_bytes_of(&self.dir, LIVE, &row.segments)?;
         (stat.recovered_records, stat.dropped_bytes) = (self.recovered_records, self.dropped_bytes);
         (stat.syncs, stat.syncs_shared) = self.commit.syncs();
         (stat.writer_pid, stat.log_id) = (sys::process_id(), self.log_id);
         Ok(stat)
-    }
-
-    fn segment_at(&self, index: usize) -> Result<Option<SegmentStat>> {
-        loop {
-            let generation = self.rows.generation();
-            let row = self.rows.newest();
-            let Some(segment) = row.segments.get(index) else { return Ok(None) };
-            if !segment.is_open() {
-                self.rows.note_open();
-            }
-            let time_of = |offset| {
-                self.rows.lend(|reader| {
-                    reader.read(&self.rows, &self.tail, offset, self.check(), |frame| frame.head.timestamp_ns)
-                })
-            };
-            match stat::of_segment(&self.dir, segment, self.published(), time_of) {
-                Ok(Some(stat)) => return Ok(Some(stat)),
-                // Its files may have been deleted meanwhile; then the row is another one.
-                _ if self.rows.generation() != generation => {}
-                failed => return failed.and_then(|_| Err(segment.corrupt(0, segment.id.base_offset))),
-            }
-        }
     }
 
     /// Syncs what was appended, says in the store that it ends here, gives space back and the lock up.
@@ -569,6 +515,7 @@ impl Inner {
             self.published.fetch_min(writer.first_offset_from(stored), Ordering::AcqRel);
         }
         self.rows.forget();
+        self.control.end();
         self.ahead.give_back(&self.dir);
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
         result
@@ -578,7 +525,7 @@ impl Inner {
         if self.commit.is_poisoned() {
             return Err(self.commit.poisoned());
         }
-        self.sync_to(self.published())?;
+        self.sync_to(self.published_now())?;
         let mark = self.mark();
         self.commit.seal_durable(&self.control, &mark)?;
         mark.segment.punch_behind(mark.slot.position, mark.slot.next_offset - mark.segment.id.base_offset);
@@ -586,6 +533,38 @@ impl Inner {
     }
 }
 
-fn trimmed(offset: u64, first: u64) -> Error {
-    Error::new(Status::Trimmed, format!("record {offset} was removed; the first one is {first}")).at(offset)
+impl View for Inner {
+    fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    #[inline(always)]
+    fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    #[inline(always)]
+    fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    #[inline(always)]
+    fn check(&self) -> Check {
+        view::check_of(&self.limits)
+    }
+
+    #[inline(always)]
+    fn published(&self) -> Result<u64> {
+        Ok(self.published_now())
+    }
+
+    #[inline(always)]
+    fn published_past(&self, _offset: u64) -> Result<u64> {
+        Ok(self.published_now())
+    }
+
+    #[inline(always)]
+    fn first_offset(&self) -> u64 {
+        self.first.load(Ordering::Acquire)
+    }
 }

@@ -1,16 +1,17 @@
-//! From a directory's files to a row of segments (docs/FORMAT.md, "How the row is read"): which live, where the doubt
-//! begins, what stands behind the durable mark, what the ring still holds, torn tail or corruption. It changes nothing
-//! before it knows.
+//! From a directory's files to a row of segments that a writer goes on in: what stands behind the durable mark is
+//! written and synced, torn tails and poison begin an epoch. It changes nothing before `ending` knows where the log
+//! ends.
 
 use crate::checksum::crc32c;
 use crate::config::Limits;
 use crate::control::{self, Lock};
+use crate::ending::{End, Place, doubtful, find_end, start_above_floor};
 use crate::error::{Error, Result, Status};
 use crate::files::Files;
 use crate::fresh::{Plan, Prepared, fresh_header};
-use crate::id::{Id, OFFSET_END, temporary_name};
+use crate::id::{Id, temporary_name};
 use crate::named::{START, Start};
-use crate::record::{self, Cause, Check, FRAME_HEADER, FRAMES_START, Header, Kind, SEAL_BYTES, Slot};
+use crate::record::{self, Cause, Check, FRAME_HEADER, FRAMES_START, Header, SEAL_BYTES, Slot};
 use crate::segment::{Found as Standing, Segment};
 use crate::store::{self, FirstPage, Scan, Store};
 use crate::sync::Arc;
@@ -43,7 +44,7 @@ impl Recovered {
             first_offset: segments.first().map_or(header.base_offset, |segment| segment.id.base_offset),
             segments,
             header,
-            found: Place::start(&header).found(&header),
+            found: found(&Place::start(&header), &header),
             durable: header.base_offset,
             records_behind_mark: 0,
             dropped_bytes: 0,
@@ -56,64 +57,15 @@ impl Recovered {
     }
 }
 
-/// A place between two records.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    position: u64,
-    offset: u64,
-    timestamp_ns: u64,
-    payload_bytes: u64,
-    sealed: bool,
-}
-
-impl Place {
-    fn start(header: &Header) -> Self {
-        Self {
-            position: FRAMES_START,
-            offset: header.base_offset,
-            timestamp_ns: header.timestamp_floor_ns,
-            payload_bytes: 0,
-            sealed: false,
-        }
+fn found(place: &Place, header: &Header) -> Found {
+    Found {
+        end: place.position,
+        next_offset: place.offset,
+        last_timestamp_ns: place.timestamp_ns,
+        payload_bytes: place.payload_bytes,
+        prior_payload_bytes: header.prior_payload_bytes,
+        sealed: place.sealed,
     }
-
-    fn behind(slot: &Slot) -> Self {
-        Self {
-            position: slot.position,
-            offset: slot.next_offset,
-            timestamp_ns: slot.last_timestamp_ns,
-            payload_bytes: slot.payload_bytes,
-            sealed: slot.sealed,
-        }
-    }
-
-    fn step(&mut self, head: &record::Head) {
-        self.position += head.frame_bytes();
-        self.offset += 1;
-        self.timestamp_ns = self.timestamp_ns.max(head.timestamp_ns);
-        self.payload_bytes = self.payload_bytes.saturating_add(head.payload_len as u64);
-    }
-
-    fn found(&self, header: &Header) -> Found {
-        Found {
-            end: self.position,
-            next_offset: self.offset,
-            last_timestamp_ns: self.timestamp_ns,
-            payload_bytes: self.payload_bytes,
-            prior_payload_bytes: header.prior_payload_bytes,
-            sealed: self.sealed,
-        }
-    }
-}
-
-/// What a scan of one segment came to.
-struct Scanned {
-    /// Behind the last whole record or batch.
-    good: Place,
-    /// Where it stopped; ahead of `good` if it stopped inside a batch.
-    stopped: Place,
-    /// Positions / 8 of the records from where it began.
-    entries: Vec<u32>,
 }
 
 /// Makes a directory's log ready for appending, or a new log in it.
@@ -121,17 +73,19 @@ pub(crate) fn recover(dir: &Arc<Dir>, limits: &Limits, lock: &Lock) -> Result<Re
     let mut files = Files::list(dir)?;
     let old_tail = OldTail::read(lock.file())?;
     if files.live.is_empty() {
+        control::end_session(lock.file());
         // Of a log whose removal was broken off.
         dir.unlink(START)?;
         return create(dir, limits).inspect(|recovered| recovered.bury(dir, &files));
     }
-    let pages = doubtful(dir, &mut files)?;
+    let pages = doubtful(dir, &mut files, true)?;
     let start = start_above_floor(dir, &pages, &files.live)?;
-    let end = find_end(&pages, files.live.len(), &old_tail)?;
+    let end = find_end(&pages, files.live.len(), Some(&old_tail))?;
     let mut recovered = settle(dir, limits, lock, &files.live, pages, &end, &old_tail)?;
     if let Some(start) = start {
         begin_at(dir, limits, &mut recovered, &start, &files.live)?;
     }
+    control::end_session(lock.file());
     recovered.bury(dir, &files);
     Ok(recovered)
 }
@@ -165,117 +119,6 @@ fn make(dir: &Arc<Dir>, limits: &Limits, header: Header) -> Result<Segment> {
     let segment = Segment::publish(dir, Prepared::make(dir, &plan)?)?;
     dir.sync()?;
     Ok(segment)
-}
-
-/// First pages of the segments from the last one that has a durable slot to the end, in that order. Segments below the
-/// last one's floor turn out to be dead.
-fn doubtful(dir: &Dir, files: &mut Files) -> Result<Vec<FirstPage>> {
-    let mut pages: Vec<FirstPage> = Vec::new();
-    let mut left = files.live.len();
-    while let Some(id) = left.checked_sub(1).and_then(|n| files.live.get(n).copied()) {
-        let name = id.store_name();
-        let file = if pages.is_empty() { dir.open_write(&name) } else { dir.open_read(&name) }?;
-        let page = store::read_first_page(file, id.base_offset, id.epoch)?;
-        if let Some(last) = pages.first().filter(|last| last.header.log_id != page.header.log_id) {
-            let (path, other) = (page.file.path(), last.file.path());
-            let text = format!("'{path}' and '{other}' belong to different logs; put the right files back");
-            return Err(Error::new(Status::Corrupt, text).at(id.base_offset));
-        }
-        // The header of one that was made ahead may be older than a reset.
-        if !page.unused && pages.iter().all(|page| page.unused) {
-            if page.header.floor_epoch > page.header.epoch {
-                return Err(page.corrupt("it says that it is dead itself"));
-            }
-            left -= files.end_below(page.header.floor_epoch);
-        }
-        let marked = page.slot.is_some();
-        pages.insert(0, page);
-        if marked {
-            break;
-        }
-        left -= 1;
-    }
-    Ok(pages)
-}
-
-/// START, unless a reset has made it void.
-fn start_above_floor(dir: &Dir, pages: &[FirstPage], live: &[Id]) -> Result<Option<Start>> {
-    let last = pages.iter().rev().find(|page| !page.unused);
-    let (Some(last), Some(first)) = (last, live.first()) else { return Ok(None) };
-    let Some(start) = Start::load(dir)? else { return Ok(None) };
-    let corrupt = |text: String| Error::new(Status::Corrupt, text).at(start.first_offset);
-    if start.log_id != last.header.log_id {
-        let (path, other) = (dir.path_of(START), last.file.path());
-        return Err(corrupt(format!("'{path}' and '{other}' belong to different logs; put the right files back")));
-    }
-    if start.epoch < last.header.floor_epoch {
-        return Ok(None);
-    }
-    if start.first_offset > OFFSET_END {
-        return Err(corrupt(format!(
-            "'{}' names an offset that no record has; restore it from a copy",
-            dir.path_of(START)
-        )));
-    }
-    if first.base_offset > start.first_offset {
-        let (path, from, upto) = (dir.path_of(&first.store_name()), start.first_offset, first.base_offset - 1);
-        return Err(corrupt(format!(
-            "records {from} to {upto} are missing: the log was trimmed to begin at {from}, and '{path}' is the first \
-             segment; restore the files from a copy"
-        )));
-    }
-    Ok(Some(start))
-}
-
-/// How many of the doubtful segments hold records: none of one that power loss left without its header was ever synced,
-/// nor any behind it.
-fn used_pages(pages: &[FirstPage]) -> Result<&[FirstPage]> {
-    match pages.iter().position(|page| page.unused) {
-        Some(0) => Err(pages[0].corrupt("it holds no records, and none stand before it")),
-        used => Ok(&pages[..used.unwrap_or(pages.len())]),
-    }
-}
-
-/// Where the log ends.
-struct End {
-    /// Of the doubtful segments, the one in which it ends.
-    n: usize,
-    /// Where the scan of that one began.
-    start: Place,
-    scanned: Scanned,
-    /// Where the scan of its store, without the ring, stopped.
-    in_store: Place,
-    /// Every record below it was durable.
-    durable: u64,
-    records_behind_mark: u64,
-    /// How many segments live before the doubtful ones.
-    sure: usize,
-}
-
-fn find_end(pages: &[FirstPage], live: usize, old_tail: &OldTail) -> Result<End> {
-    let sure = live - pages.len();
-    let pages = used_pages(pages)?;
-    let mut durable = None;
-    let mut records_behind_mark = 0;
-    for (n, page) in pages.iter().enumerate() {
-        let next_base = pages.get(n + 1).map(|next| next.header.base_offset);
-        let start = start_of(page)?;
-        let durable = *durable.get_or_insert(start.offset.min(next_base.unwrap_or(u64::MAX)));
-        let mut scanned = scan(page, start, next_base.unwrap_or(u64::MAX))?;
-        let in_store = scanned.good;
-        if next_base.is_none() {
-            scan_ring(page, start.offset, &mut scanned, old_tail)?;
-        }
-        records_behind_mark += scanned.good.offset.saturating_sub(start.offset);
-        match next_base {
-            Some(next) if scanned.good.offset >= next => {}
-            Some(next) if scanned.good.sealed => return Err(gap(page, scanned.good.offset, next)),
-            _ => {
-                return Ok(End { n, start, scanned, in_store, durable, records_behind_mark, sure });
-            }
-        }
-    }
-    Err(Error::new(Status::Bug, "recovery found no last segment"))
 }
 
 /// Makes good what was found: writes and syncs what is kept, and goes on behind it, in the same file or in a new one.
@@ -346,7 +189,7 @@ fn settle(
             durable = good.offset;
         }
         let segments = sealed_row(dir, &row[..end.sure + n], header.log_id, header.base_offset);
-        Recovered { found: good.found(&header), durable, ..Recovered::in_new_segment(segments, active, header) }
+        Recovered { found: found(&good, &header), durable, ..Recovered::in_new_segment(segments, active, header) }
     };
     recovered.records_behind_mark = end.records_behind_mark;
     recovered.dropped_bytes = dropped_bytes;
@@ -419,85 +262,6 @@ fn next_epoch(epochs: impl Iterator<Item = u32>) -> Result<u32> {
         .ok_or_else(|| Error::new(Status::Format, "the log's epochs are used up; copy its records into a new log"))
 }
 
-fn gap(page: &FirstPage, end: u64, next: u64) -> Error {
-    let path = page.file.path();
-    let last = next - 1;
-    let text = format!(
-        "records {end} to {last} are missing: '{path}' ends before them, and the next segment begins behind them; \
-         restore the files from a copy"
-    );
-    Error::new(Status::Corrupt, text).at(end)
-}
-
-/// Where the scan of a segment begins.
-fn start_of(page: &FirstPage) -> Result<Place> {
-    let Some(slot) = page.slot else { return Ok(Place::start(&page.header)) };
-    if slot.position > page.bytes {
-        let path = page.file.path();
-        let (bytes, position) = (page.bytes, slot.position);
-        let text = format!(
-            "'{path}' ends at byte {bytes}, but was durable up to byte {position}; nothing was changed, \
-             restore the file from a copy"
-        );
-        return Err(Error::new(Status::Corrupt, text).at(slot.next_offset));
-    }
-    Ok(Place::behind(&slot))
-}
-
-/// Reads frames from `start` on while they are good and below the offset `limit`.
-fn scan(page: &FirstPage, start: Place, limit: u64) -> Result<Scanned> {
-    let mut scan = Scan::new(&page.file, page.header.seed, page.bytes);
-    let mut scanned = Scanned { good: start, stopped: start, entries: Vec::new() };
-    while scanned.stopped.offset < limit && !scanned.stopped.sealed {
-        let Some(head) = scan.frame(scanned.stopped.position, scanned.stopped.offset)? else { break };
-        take(&mut scanned, &head)?;
-    }
-    if scanned.stopped.offset >= limit {
-        // The next segment begins here, be it inside a batch: a truncation may cut one.
-        scanned.good = scanned.stopped;
-    }
-    Ok(scanned)
-}
-
-/// Goes on in the ring, where each frame must be exactly the next one. It begins behind the last whole batch in the
-/// store, not where the scan of the store stopped: what stands there may be a part of a batch that was refused, and
-/// what was acknowledged in its place is in the ring.
-fn scan_ring(page: &FirstPage, first: u64, scanned: &mut Scanned, old_tail: &OldTail) -> Result<()> {
-    scanned.stopped = scanned.good;
-    scanned.entries.truncate(scanned.good.offset.saturating_sub(first) as usize);
-    let start = scanned.stopped.position;
-    while !scanned.stopped.sealed {
-        let place = scanned.stopped;
-        let Some(frame) = old_tail.frame(place.position, page.header.seed, place.offset) else { break };
-        if place.position + frame.head.frame_bytes() > start + RING_BYTES || frame.head.kind == Kind::Seal {
-            break;
-        }
-        take(scanned, &frame.head)?;
-    }
-    Ok(())
-}
-
-fn take(scanned: &mut Scanned, head: &record::Head) -> Result<()> {
-    let Kind::Record { more } = head.kind else {
-        scanned.stopped.position += head.frame_bytes();
-        scanned.stopped.sealed = true;
-        if scanned.good.offset == scanned.stopped.offset {
-            scanned.good = scanned.stopped;
-        }
-        return Ok(());
-    };
-    scanned
-        .entries
-        .try_reserve(1)
-        .map_err(|_| Error::new(Status::Memory, "out of memory: the positions of a segment's records do not fit"))?;
-    scanned.entries.push(u32::try_from(scanned.stopped.position / 8).unwrap_or(0));
-    scanned.stopped.step(head);
-    if !more {
-        scanned.good = scanned.stopped;
-    }
-    Ok(())
-}
-
 /// Records that the page cache shows and the disk may not hold, since a sync failed in this boot.
 struct Doubted<'a> {
     segments: &'a [Arc<Segment>],
@@ -561,7 +325,7 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
     for (offset, entry) in (old.from..).zip(&entries) {
         active.set_position(offset, u64::from(*entry) * 8);
     }
-    Ok((header, place.found(&header), active))
+    Ok((header, found(&place, &header), active))
 }
 
 /// Walks the doubted records, each proved by its checksum.

@@ -5,6 +5,7 @@ use crate::error::{Error, Result, Status};
 use crate::fresh::Prepared;
 use crate::id::Id;
 use crate::index::{Index, Owner};
+use crate::live::Live;
 use crate::record::{Check, FRAMES_START, Frame, Kind, Slot};
 use crate::store::{self, FirstPage, Store};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, PoisonError};
@@ -67,6 +68,10 @@ pub(crate) struct Segment {
     /// How many durable slots have been written.
     slots: AtomicU64,
     walked: Mutex<Walked>,
+    /// Its files belong to a writer elsewhere: none is written here.
+    read_only: bool,
+    /// Where that writer tells end and stored position, and the page's layout at which it was the active one.
+    followed: Option<(Arc<Live>, u64)>,
 }
 
 /// What the last walk of the store saw. A record in there that is not found now is corrupt; walking again would find
@@ -77,6 +82,10 @@ struct Walked {
     records: u64,
     /// Up to here; 0 if there was no walk.
     stored: u64,
+    /// Of a followed segment: positions / 8 of its records, which no index that is made once could keep up with, and
+    /// where the next one stands.
+    entries: Vec<u32>,
+    next_position: u64,
 }
 
 /// What stands at an offset.
@@ -109,7 +118,24 @@ impl Segment {
             synced: AtomicBool::new(false),
             slots: AtomicU64::new(0),
             walked: Mutex::default(),
+            read_only: false,
+            followed: None,
         }
+    }
+
+    /// A segment of a log that is followed, of which only the name is known: it ends at `limit`, its frames at `end`.
+    pub(crate) fn seen(dir: &Arc<Dir>, id: Id, log_id: [u8; 16], end: u64, limit: u64) -> Self {
+        Self { read_only: true, ..Self::build(dir, id, log_id, None, end, limit) }
+    }
+
+    /// The active segment of a log that is followed, at this layout of its control page.
+    pub(crate) fn followed(dir: &Arc<Dir>, id: Id, log_id: [u8; 16], live: &Arc<Live>, layout: u64) -> Self {
+        Self { followed: Some((Arc::clone(live), layout)), ..Self::seen(dir, id, log_id, u64::MAX, u64::MAX) }
+    }
+
+    /// Whether it can stand for a segment of another row: none of a writer that goes on.
+    pub(crate) fn is_same(&self, log_id: [u8; 16], limit: u64) -> bool {
+        (self.log_id, self.limit()) == (log_id, limit) && self.followed.is_none()
     }
 
     /// Opens the last segment of a log for appending: its store up to position `end` holds `used` records.
@@ -207,7 +233,8 @@ impl Segment {
 
     /// The same segment with its files closed; those who still hold this one may go on using them.
     pub(crate) fn closed_twin(&self) -> Self {
-        let twin = Self::sealed(&self.dir, self.id, self.log_id, self.limit());
+        let twin = Self::build(&self.dir, self.id, self.log_id, None, self.end(), self.limit());
+        let twin = Self { read_only: self.read_only, ..twin };
         twin.synced.store(self.is_synced(), Ordering::Relaxed);
         twin
     }
@@ -238,7 +265,10 @@ impl Segment {
     /// The position behind its last published frame.
     #[inline]
     pub(crate) fn end(&self) -> u64 {
-        self.end.load(Ordering::Acquire)
+        match &self.followed {
+            None => self.end.load(Ordering::Acquire),
+            Some((live, layout)) => live.end_and_stored(self.id, *layout).0,
+        }
     }
 
     /// Says that frames up to `end` are there, in the ring or in the store.
@@ -250,7 +280,10 @@ impl Segment {
     /// Up to here its frames are in the store.
     #[inline]
     pub(crate) fn stored(&self) -> u64 {
-        self.stored.load(Ordering::Acquire)
+        match &self.followed {
+            None => self.stored.load(Ordering::Acquire),
+            Some((live, layout)) => live.end_and_stored(self.id, *layout).1,
+        }
     }
 
     /// Says that a pwrite of the frames up to `position` has returned.
@@ -362,18 +395,23 @@ impl Segment {
     fn find_by_walking<'a>(&self, files: &'a Files, offset: u64) -> Result<Found<'a>> {
         let n = offset - self.id.base_offset;
         let mut walked = self.walked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((live, _)) = &self.followed {
+            let position = self.walk_on(files, live, n, &mut walked)?;
+            drop(walked);
+            return self.look(files, position, offset, Check::Verify)?.ok_or_else(|| self.corrupt(position, offset));
+        }
         let stored = self.stored();
         if n >= walked.records && stored > walked.stored {
             let index = files.rebuilt.get().unwrap_or(&files.index);
             let file = self.dir.open_read(&self.id.store_name())?;
             let (entries, whole) = walk(&file, &files.store, self.limit(), stored, index)?;
-            *walked = Walked { records: entries.len() as u64, stored };
+            *walked = Walked { records: entries.len() as u64, stored, ..Walked::default() };
             if files.index.writable() {
                 for (n, entry) in (0..).zip(&entries) {
                     files.index.set_position(n, u64::from(*entry) * 8);
                 }
             } else {
-                if whole {
+                if whole && !self.read_only {
                     self.replace_index(files, &entries);
                 }
                 let _ = files.rebuilt.set(Index::in_memory(entries));
@@ -383,6 +421,42 @@ impl Segment {
         let index = files.rebuilt.get().unwrap_or(&files.index);
         let position = index.position(n);
         self.look(files, position, offset, Check::Verify)?.ok_or_else(|| self.corrupt(position, offset))
+    }
+
+    /// Where record `n` of a followed segment stands, whose index is of no use: the walk goes on where the last one
+    /// ended, through the store and then through the ring. 0 if it is not found.
+    fn walk_on(&self, files: &Files, live: &Live, n: u64, walked: &mut Walked) -> Result<u64> {
+        let (base, seed) = (self.id.base_offset, files.store.header().seed);
+        let in_store = |position, offset| -> Result<Option<u64>> {
+            let frame = files.store.frame(position, self.stored(), offset, Check::Verify)?;
+            Ok(frame.filter(|frame| frame.head.kind != Kind::Seal).map(|frame| frame.head.frame_bytes()))
+        };
+        while walked.entries.len() as u64 <= n {
+            let (offset, position) = (base + walked.entries.len() as u64, walked.next_position.max(FRAMES_START));
+            let mut bytes = in_store(position, offset)?.or_else(|| live.frame_in_ring(position, seed, offset));
+            if bytes.is_none() {
+                // What was in the ring when it was looked for may be in the store by now.
+                bytes = in_store(position, offset)?;
+            }
+            let Some(bytes) = bytes else { break };
+            walked.entries.try_reserve(1).map_err(|_| Error::new(Status::Memory, "out of memory for an index"))?;
+            walked.entries.push(u32::try_from(position / 8).unwrap_or(0));
+            walked.next_position = position + bytes;
+        }
+        let stored = self.stored();
+        if walked.entries.len() as u64 <= n && stored > walked.stored {
+            // A damaged frame: past it, as far as the store goes.
+            walked.stored = stored;
+            let file = self.dir.open_read(&self.id.store_name())?;
+            let (entries, _) = walk(&file, &files.store, self.limit(), stored, &files.index)?;
+            let last = entries.last().map_or(0, |entry| u64::from(*entry) * 8);
+            let bytes = in_store(last, base + (entries.len() as u64).saturating_sub(1))?.unwrap_or(0);
+            if last + bytes > walked.next_position {
+                (walked.entries, walked.next_position) = (entries, last + bytes);
+            }
+        }
+        let entry = usize::try_from(n).ok().and_then(|n| walked.entries.get(n).copied());
+        Ok(u64::from(entry.unwrap_or(0)) * 8)
     }
 
     /// A good index for the next one who opens the segment. Best effort: this one has it in memory.

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::segment::Segment;
+use crate::sync::Arc;
 use crate::sys::Dir;
 
 /// What [`crate::Log::stat`] tells.
@@ -55,8 +56,14 @@ pub struct SegmentStat {
 }
 
 /// Bytes that a file takes on the disk.
-pub(crate) fn disk_bytes(dir: &Dir, name: &str) -> Result<u64> {
+fn disk_bytes(dir: &Dir, name: &str) -> Result<u64> {
     Ok(dir.stat(name)?.map_or(0, |stat| stat.disk_bytes))
+}
+
+/// Bytes that a log's files take on the disk.
+pub(crate) fn disk_bytes_of(dir: &Dir, live: &str, segments: &[Arc<Segment>]) -> Result<u64> {
+    let names = segments.iter().flat_map(|segment| [segment.id.store_name(), segment.id.index_name()]);
+    names.map(|name| disk_bytes(dir, &name)).try_fold(disk_bytes(dir, live)?, |sum, bytes| Ok(sum + bytes?))
 }
 
 /// Tells of a segment of a log that has records up to `published`; `None` if its files are gone.

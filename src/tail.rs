@@ -29,6 +29,16 @@ impl Tail {
         Ok(Self { ring: DoubleMap::new(live, RING_AT, RING_BYTES as usize)? })
     }
 
+    /// A ring of another process's, which shows zeros until it is shown a file.
+    pub(crate) fn empty() -> Result<Self> {
+        Ok(Self { ring: DoubleMap::zeros(RING_BYTES as usize)? })
+    }
+
+    /// The ring of this file, which is long enough, from now on; without one, zeros.
+    pub(crate) fn show(&self, live: Option<&File>) -> Result<()> {
+        self.ring.replace(live.map(|live| (live, RING_AT)))
+    }
+
     /// Copies a frame in. What stood there has been stored before, and the caller said so in `stored`.
     #[inline]
     pub(crate) fn put(&self, position: u64, head: [u8; 16], payload: &[u8]) {

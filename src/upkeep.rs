@@ -36,7 +36,12 @@ impl Beginning {
 
     /// Lets readers know, and deletes the segments that lie before it whole.
     pub(crate) fn take_place(&self, parts: &Parts<'_>, writer: &Mutex<Writer>) {
-        parts.begin_at(&writer.lock().unwrap_or_else(PoisonError::into_inner), self.offset, self.payload_bytes);
+        {
+            let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            parts.begin_at(&writer, self.offset, self.payload_bytes);
+            // The ring goes on as it is, so this is no `change`: who meets one that was broken off passes the ring by.
+            parts.control.note_change();
+        }
         drop_from_row(parts, |segments| {
             // One that is durable stays, though it be empty: those behind it may not have their headers on the disk.
             let goes = |segment: &Arc<Segment>| segment.limit() <= self.offset && segment.id != self.durable;
@@ -90,6 +95,8 @@ impl Writer {
             cause: if cut.all { Cause::Reset } else { Cause::Truncate },
             ..fresh_header(&header)?
         };
+        // From before the new name is there: who finds this broken off believes the directory alone.
+        let change = parts.control.change();
         let fresh = Arc::new(make_segment(parts, header)?);
         // The name is in the directory: from here on there is no way back.
         parts.dir.sync().map_err(|error| parts.commit.fail(parts.control, &error))?;
@@ -100,7 +107,9 @@ impl Writer {
             parts.begin_at(self, cut.offset, 0);
         }
         self.next_offset = cut.offset;
-        self.go_on_in(parts, &fresh, cut.payload_bytes, FRAMES_START)?;
+        self.go_on_in(&change, &fresh, cut.payload_bytes, FRAMES_START)?;
+        parts.control.publish(cut.offset, FRAMES_START, cut.payload_bytes);
+        drop(change);
         parts.commit.cut_at(parts.control, cut.offset);
         drop_from_row(parts, |segments| {
             let stays = |segment: &Arc<Segment>| !cut.all && segment.id.base_offset < cut.offset;

@@ -5,7 +5,7 @@ use crate::ahead::Ahead;
 use crate::checksum::crc32c;
 use crate::commit::{Commit, Mark};
 use crate::config::{Limits, flags};
-use crate::control::Control;
+use crate::control::{Change, Control};
 use crate::error::{Error, NO_OFFSET, Result, Status};
 use crate::fresh::{Plan, Prepared, Unused, fresh_header};
 use crate::id::OFFSET_END;
@@ -47,7 +47,7 @@ impl Parts<'_> {
     pub(crate) fn begin_at(&self, _writer: &Writer, offset: u64, payload_bytes: u64) {
         self.first_payload_bytes.store(payload_bytes, Ordering::Release);
         self.first.store(offset, Ordering::Release);
-        self.control.set_first(offset);
+        self.control.set_first(offset, payload_bytes);
     }
 
     /// A failed write of the tail or of a SEAL poisons, but for a full disk: the same place is written again.
@@ -78,7 +78,6 @@ pub(crate) struct Writer {
     seed: u32,
     /// The highest offset + 1 that the active segment's index takes.
     offset_room: u64,
-    layout: u64,
 }
 
 /// What an append leaves to be done when the mutex is free again. One byte: three flags, stored one by one and loaded
@@ -159,7 +158,6 @@ impl Writer {
             sealed: found.sealed,
             room: 0,
             offset_room: 0,
-            layout: 0,
         }
     }
 
@@ -290,7 +288,7 @@ impl Writer {
     fn publish(&self, parts: &Parts<'_>) {
         self.active.set_end(self.end);
         parts.published.store(self.next_offset, Ordering::Release);
-        parts.control.publish(self.next_offset, self.end);
+        parts.control.publish(self.next_offset, self.end, self.prior_payload_bytes.wrapping_add(self.payload_bytes));
     }
 
     /// Frames that are too large for the ring: the ring is written out, then they are, then they are published.
@@ -304,8 +302,8 @@ impl Writer {
         })?;
         match self.write_frames(items, gathered) {
             Ok(()) => {
-                self.active.set_stored(self.end);
                 parts.control.set_stored(self.end);
+                self.active.set_stored(self.end);
                 self.publish(parts);
                 Ok(self.appended(before.1, work))
             }
@@ -438,6 +436,7 @@ impl Writer {
             segments.pop();
             segments.push(Arc::clone(&larger));
         });
+        parts.control.note_change();
         self.active = larger;
         Ok(())
     }
@@ -476,14 +475,16 @@ impl Writer {
         // The syncer's work; without one, the append that rolls does it.
         let must_wait = parts.commit.add_full(full, slot) || parts.limits.has(flags::NO_THREAD);
         let prior_payload_bytes = self.prior_payload_bytes.saturating_add(self.payload_bytes);
-        self.go_on_in(parts, &fresh, prior_payload_bytes, allocated)?;
+        // All of the full one is in its store.
+        let change = parts.control.change();
+        self.go_on_in(&change, &fresh, prior_payload_bytes, allocated)?;
         Ok(must_wait)
     }
 
     /// Makes a new, empty segment the active one.
     pub(crate) fn go_on_in(
         &mut self,
-        parts: &Parts<'_>,
+        change: &Change<'_>,
         fresh: &Arc<Segment>,
         prior_payload_bytes: u64,
         allocated: u64,
@@ -496,9 +497,7 @@ impl Writer {
         self.seed = fresh.store()?.header().seed;
         self.sealed = false;
         (self.room, self.offset_room) = (0, 0);
-        self.layout += 2;
-        parts.control.set_layout(self.layout, self.next_offset, fresh.id.epoch);
-        parts.control.set_stored(FRAMES_START);
+        change.set_active(fresh.id, FRAMES_START);
         Ok(())
     }
 

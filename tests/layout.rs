@@ -34,16 +34,26 @@ const TABLE: &[(&str, &[&str])] = &[
     ("store", &["checksum", "error", "record", "sync", "sys"]),
     ("index", &["checksum", "error", "id", "record", "sys"]),
     ("tail", &["error", "record", "sync", "sys"]),
-    ("control", &["checksum", "error", "sync", "sys"]),
+    ("control", &["checksum", "error", "id", "sync", "sys"]),
+    ("live", &["control", "error", "id", "record", "sync", "sys", "tail"]),
     ("named", &["checksum", "error", "id", "record", "sys"]),
     ("keeper", &["error", "sync", "sys"]),
     // A segment, and many.
     ("walk", &["error", "index", "record", "store", "sys"]),
     ("fresh", &["error", "id", "index", "record", "store", "sys"]),
-    ("segment", &["error", "fresh", "id", "index", "record", "store", "sync", "sys", "walk"]),
-    ("stat", &["error", "segment", "sys"]),
+    ("segment", &["error", "fresh", "id", "index", "live", "record", "store", "sync", "sys", "walk"]),
+    ("stat", &["error", "segment", "sync", "sys"]),
     ("files", &["control", "error", "id", "named", "record", "segment", "sync", "sys"]),
     ("row", &["error", "record", "segment", "sync", "tail"]),
+    ("view", &["config", "error", "record", "row", "stat", "sys", "tail"]),
+    ("ending", &["error", "files", "id", "named", "record", "store", "sys", "tail"]),
+    (
+        "follow",
+        &[
+            "config", "control", "ending", "error", "files", "id", "live", "record", "row", "segment", "stat", "sync",
+            "sys", "tail", "view",
+        ],
+    ),
     ("ahead", &["error", "fresh", "sync", "sys"]),
     ("commit", &["control", "error", "id", "record", "segment", "sync", "sys", "tail"]),
     (
@@ -57,19 +67,19 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "recovery",
         &[
-            "checksum", "config", "control", "error", "files", "fresh", "id", "named", "record", "segment", "store",
-            "sync", "sys", "tail", "writer",
+            "checksum", "config", "control", "ending", "error", "files", "fresh", "id", "named", "record", "segment",
+            "store", "sync", "sys", "tail", "writer",
         ],
     ),
     // The log, and a place in it.
     (
         "log",
         &[
-            "ahead", "checksum", "commit", "config", "control", "error", "files", "keeper", "record", "recovery",
-            "row", "stat", "sync", "sys", "tail", "upkeep", "writer",
+            "ahead", "checksum", "commit", "config", "control", "error", "files", "follow", "keeper", "record",
+            "recovery", "row", "stat", "sync", "sys", "tail", "upkeep", "view", "writer",
         ],
     ),
-    ("cursor", &["error", "log", "record", "row", "segment", "sync", "tail"]),
+    ("cursor", &["error", "follow", "log", "record", "row", "segment", "sync", "tail", "view"]),
     // The C ABI.
     ("ffi/types", &[]),
     ("ffi/status", &["error", "ffi/types"]),

@@ -14,8 +14,8 @@ use std::path::Path;
 use support::format::{FRAMES, Header, Slot};
 use support::{Image, Scratch, append_mixed, settle, small};
 
-/// What an open reads of LIVE: the ring, and the control page up to its last word.
-const LIVE: u64 = (1 << 20) + 264;
+/// What an open reads of LIVE: the ring, the control page up to its layout, and the layout once more.
+const LIVE: u64 = (1 << 20) + 264 + 8;
 /// What it reads of the last segment's index: the header.
 const INDEX: u64 = 64;
 /// What it reads of a store at once behind the durable mark: once for frames, and from the last good one on for

@@ -36,7 +36,7 @@ fn view(record: &Record<'_>) -> log_record_t {
 ///
 /// Threads: any.
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (past the next
-/// one); `LOG_E_BUG`.
+/// one); on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_cursor_open(
@@ -65,7 +65,8 @@ pub extern "C" fn log_cursor_open(
 /// Threads: one at a time.
 /// Returns: `LOG_OK`; `LOG_END` (there is none yet; a later call may find one); `LOG_E_ARGUMENT` (NULL);
 /// `LOG_E_CORRUPT` (the record at `error->offset` is damaged; the next call goes on behind it); `LOG_E_TRIMMED`;
-/// `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+/// `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_NOT_FOUND` (a read-only handle whose log was removed);
+/// `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_cursor_next(
@@ -138,8 +139,8 @@ pub extern "C" fn log_cursor_prev(
 /// Moves the cursor before the record at `offset`, which may be any from the log's first to its next one.
 ///
 /// Threads: one at a time.
-/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED`; `LOG_E_BEYOND`: then the cursor stays where it is;
-/// `LOG_E_BUG`.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED`; `LOG_E_BEYOND`: then the cursor stays where it is; on a
+/// read-only handle also what `log_stat` says; `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_cursor_seek(cursor: *mut log_cursor_t, offset: u64, error: *mut log_error_t) -> log_status_t {

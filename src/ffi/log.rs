@@ -89,6 +89,11 @@ pub(super) fn on_log(
 /// its files get 0600), and so is a log in a directory that has none. Files in it that are not the log's are left
 /// alone. What a killed process or a power loss left is recovered; `log_stat` says what was found.
 ///
+/// With `LOG_READ_ONLY` it opens the log for reading, beside a writer or without one, and makes and changes nothing:
+/// where there is no log it is `LOG_E_NOT_FOUND`. The handle goes on when the writer closes or is killed, and when a
+/// new one comes. Without a writer it sees what a killed one of this boot had published, and otherwise what the files
+/// hold whole; a torn tail is not seen, and recovering it is left to the next open for writing.
+///
 /// `dir`: a path, of any bytes but NUL. `config`: NULL for the defaults. `out_log`: gets the handle, which `log_close`
 /// frees.
 ///
@@ -97,10 +102,10 @@ pub(super) fn on_log(
 /// the bytes stored. Two threads of the library are started, unless `LOG_NO_THREAD` is set; they block all signals
 /// and end with `log_close`.
 ///
-/// Threads: any; two opens of one directory exclude each other.
+/// Threads: any; two opens of one directory for writing exclude each other.
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is
 /// out of range or not built yet); `LOG_E_NOT_FOUND` (the parent is missing, the path is not a directory, or with
-/// `LOG_NO_CREATE` there is no log);
+/// `LOG_NO_CREATE` or `LOG_READ_ONLY` there is no log);
 /// `LOG_E_LOCKED` (another handle, in this or another process, writes this log); `LOG_E_CORRUPT` (what was durable is
 /// damaged: nothing was changed); `LOG_E_FORMAT` (a newer format, or no log's file under a log's name); `LOG_E_IO`
 /// (one of them no permission, or a directory, link or pipe under a file's name); `LOG_E_NO_SPACE`; `LOG_E_MEMORY`;
@@ -127,11 +132,11 @@ pub extern "C" fn log_open(
 }
 
 /// Closes a log and frees the handle, whatever it returns. NULL is fine. Cursors that are open still work and see what
-/// was there. No other call on the log may be running or follow.
+/// was there; that of a read-only handle goes on following the log. No other call on the log may be running or follow.
 ///
-/// Durability: everything that was appended is synced, whatever the policy, and the place where the log ends is marked,
-/// so that the next open reads no record. If this fails, records that were not durable before may be lost at a power
-/// loss.
+/// Durability: what a handle for writing appended is synced, whatever the policy, and the place where the log ends is
+/// marked, so that the next open reads no record. If this fails, records that were not durable before may be lost at a
+/// power loss.
 ///
 /// Threads: one, when no other uses the log any more.
 /// Returns: `LOG_OK`; `LOG_E_IO` (the last sync failed); `LOG_E_POISONED` (an earlier write or sync had failed);
@@ -194,7 +199,8 @@ fn appended(result: Result<u64>, out_offset: *mut u64) -> Result<Answer> {
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL; or the offsets are used up); `LOG_E_TOO_LARGE` (`len` >
 /// `record_max_bytes`); `LOG_E_NO_SPACE` (nothing was appended; works again once there is room); `LOG_E_IO` (a write or
 /// sync failed: if `*out_offset` was written, the record exists and its durability is unknown, do not append it again);
-/// `LOG_E_POISONED` (an earlier one failed; the same holds of `*out_offset`); `LOG_E_MEMORY`; `LOG_E_BUG`. To tell
+/// `LOG_E_POISONED` (an earlier one failed; the same holds of `*out_offset`); `LOG_E_READ_ONLY` (the handle was opened
+/// with `LOG_READ_ONLY`); `LOG_E_MEMORY`; `LOG_E_BUG`. To tell
 /// whether the record exists, set `*out_offset` to `LOG_NO_OFFSET` before the call.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
@@ -272,7 +278,7 @@ pub extern "C" fn log_append_batch(
 ///
 /// Threads: any.
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`log` is NULL); `LOG_E_IO` (the sync failed: the handle writes no more, and
-/// what was not durable may be lost at a power loss); `LOG_E_POISONED`; `LOG_E_BUG`.
+/// what was not durable may be lost at a power loss); `LOG_E_POISONED`; `LOG_E_READ_ONLY`; `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_sync(log: *mut log_t, error: *mut log_error_t) -> log_status_t {
@@ -280,14 +286,14 @@ pub extern "C" fn log_sync(log: *mut log_t, error: *mut log_error_t) -> log_stat
 }
 
 /// Returns when the record at `offset` survives power loss. A sync is begun if need be, so this is `log_sync` for one
-/// record, with a limit.
+/// record, with a limit. A read-only handle begins none: it waits for the writer, and looks once a millisecond.
 ///
 /// `timeout_ms`: in milliseconds; 0 looks once, negative waits for ever. A sync that this call has begun itself is
 /// waited for, so the call may take one sync's time longer.
 ///
 /// Threads: any.
 /// Returns: `LOG_OK` (it is durable); `LOG_TIMEOUT` (not yet); `LOG_E_ARGUMENT` (NULL); `LOG_E_BEYOND` (there is no
-/// such record yet); `LOG_E_IO`; `LOG_E_POISONED`; `LOG_E_BUG`.
+/// such record yet); `LOG_E_IO`; `LOG_E_POISONED`; on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_wait_durable(
@@ -313,7 +319,7 @@ pub extern "C" fn log_wait_durable(
 /// Returns: `LOG_OK`; `LOG_E_BUFFER` (`capacity` is too small; `*out_len` is written and `buf` left as it is);
 /// `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first record); `LOG_E_BEYOND` (not written yet);
 /// `LOG_E_CORRUPT` (the record is damaged; others can be read); `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`;
-/// `LOG_E_BUG`.
+/// `LOG_E_NOT_FOUND` (a read-only handle whose log was removed); `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_read(
@@ -347,7 +353,9 @@ pub extern "C" fn log_read(
 /// Tells how the log stands: offsets, durability, sizes, what the open found. Set `out_stat->struct_size` first.
 ///
 /// Threads: any. It looks at every file's size, so it costs microseconds for each segment.
-/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL, or `struct_size` is 0); `LOG_E_IO`; `LOG_E_BUG`.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL, or `struct_size` is 0); `LOG_E_IO`; `LOG_E_BUG`; on a read-only handle,
+/// which may have to look at the files anew, also `LOG_E_NOT_FOUND` (the log was removed), `LOG_E_CORRUPT`,
+/// `LOG_E_FORMAT` and `LOG_E_MEMORY`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_stat(log: *mut log_t, out_stat: *mut log_stat_t, error: *mut log_error_t) -> log_status_t {
@@ -380,7 +388,7 @@ pub extern "C" fn log_stat(log: *mut log_t, out_stat: *mut log_stat_t, error: *m
 ///
 /// Threads: any. Segments come and go meanwhile, so `index` may name another one at the next call.
 /// Returns: `LOG_OK`; `LOG_END` (`index` lies past the last); `LOG_E_ARGUMENT` (NULL, or `struct_size` is 0);
-/// `LOG_E_CORRUPT`; `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_BUG`.
+/// `LOG_E_CORRUPT`; `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_NOT_FOUND` as `log_stat`; `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_segment_at(

@@ -106,7 +106,11 @@ const _: () = assert!(
     "a status of the header differs from the error's"
 );
 
-/// `log_config_t.flags`, not built yet: open beside a writer, for reading.
+/// `log_config_t.flags`: only read, beside a writer in this or another process of the same machine, or without one. Any
+/// number of handles follow a log, and what is appended can be read at once. No lock is taken, no thread started, and
+/// nothing made or changed, so it works where the directory cannot be written; a reader holds nobody up, and one that
+/// is killed leaves nothing. Everything that writes is `LOG_E_READ_ONLY`. The sizes and policies of the configuration
+/// have no effect. When the log is removed, its functions say `LOG_E_NOT_FOUND`.
 pub const LOG_READ_ONLY: u32 = 1;
 /// `log_config_t.flags`: where there is no log, `log_open` is `LOG_E_NOT_FOUND` and makes none.
 pub const LOG_NO_CREATE: u32 = 2;

@@ -52,8 +52,8 @@ pub struct log_error_t {
 pub struct log_config_t {
     /// `sizeof(log_config_t)`. A shorter, older struct works; so does a longer, newer one whose unknown tail is zero.
     pub struct_size: u32,
-    /// `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY`, or'ed. `LOG_READ_ONLY` and `LOG_KEEP_UNCONSUMED` are not
-    /// built yet.
+    /// `LOG_READ_ONLY`, `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY`, or'ed. `LOG_KEEP_UNCONSUMED` is not built
+    /// yet.
     pub flags: u32,
     /// Bytes of records in a segment, with 16 bytes and padding to 8 for each; 0 = 64 MiB; 4 KiB to 16 GiB.
     /// A record or batch that is longer gets a segment of its own.
@@ -104,7 +104,7 @@ pub struct log_stat_t {
     /// Bytes that this open found behind the last whole record or batch and left out: a torn tail. They had never been
     /// acknowledged as durable.
     pub dropped_bytes: u64,
-    /// Records appended since the open.
+    /// Records appended since the open; this and the next two are 0 on a read-only handle.
     pub appends: u64,
     /// Syncs of files and directories since the open.
     pub syncs: u64,
@@ -112,7 +112,8 @@ pub struct log_stat_t {
     pub syncs_shared: u64,
     /// `LOG_IO_MAPPED`: how the log's files are read.
     pub io: u32,
-    /// The process that writes the log.
+    /// The process that writes the log; 0 on a read-only handle where none seems to: a hint, since numbers are used
+    /// again and other containers have other numbers.
     pub writer_pid: i32,
     /// Random, made with the log.
     pub log_id: [u8; 16],

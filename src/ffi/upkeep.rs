@@ -13,7 +13,7 @@ use super::types::{log_error_t, log_status_t};
 ///
 /// Threads: any; appends wait for it.
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_BEYOND` (past the next offset); `LOG_E_IO`; `LOG_E_NO_SPACE`;
-/// `LOG_E_MEMORY`; `LOG_E_CORRUPT`; `LOG_E_POISONED`; `LOG_E_BUG`.
+/// `LOG_E_MEMORY`; `LOG_E_CORRUPT`; `LOG_E_POISONED`; `LOG_E_READ_ONLY`; `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_trim(log: *mut log_t, before_offset: u64, error: *mut log_error_t) -> log_status_t {
@@ -31,7 +31,7 @@ pub extern "C" fn log_trim(log: *mut log_t, before_offset: u64, error: *mut log_
 /// Threads: any; appends wait for it.
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED` (before the first offset); `LOG_E_BEYOND` (past the next
 /// one); `LOG_E_IO`; `LOG_E_NO_SPACE` (nothing was changed); `LOG_E_MEMORY`; `LOG_E_CORRUPT`; `LOG_E_POISONED`;
-/// `LOG_E_BUG`.
+/// `LOG_E_READ_ONLY`; `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_truncate(log: *mut log_t, from_offset: u64, error: *mut log_error_t) -> log_status_t {
@@ -45,7 +45,7 @@ pub extern "C" fn log_truncate(log: *mut log_t, from_offset: u64, error: *mut lo
 ///
 /// Threads: any; appends wait for it.
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL, or `next_offset` is above 2^64 - 2^31); `LOG_E_IO`; `LOG_E_NO_SPACE`
-/// (nothing was changed); `LOG_E_MEMORY`; `LOG_E_POISONED`; `LOG_E_BUG`.
+/// (nothing was changed); `LOG_E_MEMORY`; `LOG_E_POISONED`; `LOG_E_READ_ONLY`; `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_reset(log: *mut log_t, next_offset: u64, error: *mut log_error_t) -> log_status_t {

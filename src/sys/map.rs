@@ -23,6 +23,22 @@ fn stored(name: &str, at: usize, len: usize, store: impl FnOnce()) {
     store();
 }
 
+/// Maps `len` bytes of the file from `at` on for reading in the place of what stands at `start`; without a file, zeros.
+///
+/// # Safety
+/// The caller owns the pages at `start`, and they are touched as atomic words only.
+unsafe fn replace(start: *mut libc::c_void, len: usize, file: Option<(&File, u64)>) -> io::Result<()> {
+    let (fd, at, kind) = match file {
+        Some((file, at)) => (file.as_std().as_raw_fd(), at, libc::MAP_SHARED),
+        None => (-1, 0, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
+    };
+    let at = libc::off_t::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    // SAFETY: MAP_FIXED replaces only pages that the caller owns; to who reads them meanwhile they are as words that
+    // another process changes.
+    let got = unsafe { libc::mmap(start, len, libc::PROT_READ, kind | libc::MAP_FIXED, fd, at) };
+    if got == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// A file mapped for reading.
 pub(crate) struct ReadMap(memmap2::Mmap);
 
@@ -81,6 +97,24 @@ impl WordMap {
         Ok(Self { map, name: file.name().to_owned(), writable })
     }
 
+    /// So many zeros, for reading: a place for a file's bytes.
+    pub(crate) fn zeros(len: usize) -> Result<Self> {
+        let real = || memmap2::MmapOptions::new().len(len).map_anon();
+        let map = fault::guard(|| Op::new(Kind::Map, "", 0, len as u64), real)
+            .map_err(|error| Error::from_io("cannot map memory", &error))?;
+        Ok(Self { map: map.into(), name: String::new(), writable: false })
+    }
+
+    /// Shows the first bytes of this file from now on, of which it must have as many as the map; without one, zeros.
+    pub(crate) fn replace(&self, file: Option<&File>) -> Result<()> {
+        let (start, len) = (self.map.as_mut_ptr().cast(), self.map.len());
+        // SAFETY: these are the map's own pages, and `self` touches them as atomics only.
+        let real = || unsafe { replace(start, len, file.map(|file| (file, 0))) };
+        let name = file.map_or("", File::name);
+        fault::guard(|| Op::new(Kind::Map, name, 0, len as u64), real)
+            .map_err(|error| Error::from_io(format!("cannot map '{}'", file.map_or("", File::path)), &error))
+    }
+
     /// Whether stores reach the file; in a map for reading they are not made.
     pub(crate) fn writable(&self) -> bool {
         self.writable
@@ -118,12 +152,31 @@ impl WordMap {
         }
     }
 
+    /// The little-endian number of 8 bytes at `at`, a multiple of 8; 0 behind the end.
+    #[inline]
+    pub(crate) fn load_u64(&self, at: usize, order: Ordering) -> u64 {
+        self.words().get(at / 8).map_or(0, |word| u64::from_le(word.load(order)))
+    }
+
     /// Stores a number of 8 bytes at `at`, a multiple of 8; nothing behind the end.
     #[inline]
     pub(crate) fn store_u64(&self, at: usize, value: u64, order: Ordering) {
         if let Some(word) = self.words().get(at / 8).filter(|_| self.writable) {
             stored(&self.name, at, 8, || word.store(value.to_le(), order));
         }
+    }
+
+    /// Stores a number of 8 bytes at `at`, a multiple of 8, with release order, after those that stand behind it. They
+    /// are bounded once, since each append does this.
+    #[inline]
+    pub(crate) fn store_behind_first(&self, at: usize, first: u64, behind: [u64; 2]) {
+        let Some([word, rest @ ..]) = self.words().get(at / 8..at / 8 + 3).filter(|_| self.writable) else { return };
+        stored(&self.name, at, 24, || {
+            for (word, value) in rest.iter().zip(behind) {
+                word.store(value.to_le(), Ordering::Relaxed);
+            }
+            word.store(first.to_le(), Ordering::Release);
+        });
     }
 }
 
@@ -149,8 +202,30 @@ impl DoubleMap {
         fault::guard(|| Op::new(Kind::Map, file.name(), at, len as u64), real).map_err(|error| map_failed(file, &error))
     }
 
-    fn map(file: &File, at: u64, len: usize) -> io::Result<Self> {
-        let at = libc::off_t::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    /// As many bytes of zeros, for reading: a place for a part of a file.
+    pub(crate) fn zeros(len: usize) -> Result<Self> {
+        let map = Self::reserve("", len).map_err(|error| Error::from_io("cannot map memory", &error))?;
+        map.replace(None)?;
+        Ok(map)
+    }
+
+    /// Shows this part of a file from now on, which it must have; without one, zeros. In a map for reading only.
+    pub(crate) fn replace(&self, file: Option<(&File, u64)>) -> Result<()> {
+        let real = || {
+            for half in [0, self.len] {
+                // SAFETY: `half` lies within the 2 * len bytes that this object owns.
+                let place = unsafe { self.start.as_ptr().byte_add(half) };
+                // SAFETY: these are this object's own pages, and it touches them as atomics only.
+                unsafe { replace(place, self.len, file) }?;
+            }
+            Ok(())
+        };
+        let (name, path) = file.map_or(("", ""), |(file, _)| (file.name(), file.path()));
+        fault::guard(|| Op::new(Kind::Map, name, 0, self.len as u64), real)
+            .map_err(|error| Error::from_io(format!("cannot map '{path}'"), &error))
+    }
+
+    fn reserve(name: &str, len: usize) -> io::Result<Self> {
         let (none, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that is there.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), 2 * len, none, flags, -1, 0) };
@@ -158,7 +233,13 @@ impl DoubleMap {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        let map = Self { start, len, name: file.name().to_owned() };
+        Ok(Self { start, len, name: name.to_owned() })
+    }
+
+    fn map(file: &File, at: u64, len: usize) -> io::Result<Self> {
+        let at = libc::off_t::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+        let map = Self::reserve(file.name(), len)?;
+        let start = map.start;
         for half in [0, len] {
             // SAFETY: `half` lies within the reservation of 2 * len bytes that this object owns.
             let place = unsafe { start.as_ptr().byte_add(half) };
@@ -221,6 +302,10 @@ impl DoubleMap {
             return Err(io::Error::from_raw_os_error(libc::EFAULT));
         }
         let place = libc::off_t::try_from(place).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+        #[cfg_attr(
+            not(feature = "model"),
+            expect(clippy::unnecessary_min_or_max, reason = "no bound but in the model")
+        )]
         let len = len.min(WRITE_BYTES);
         // SAFETY: `at` lies within the mapping, as was just checked.
         let from = unsafe { self.start.as_ptr().byte_add(at) };

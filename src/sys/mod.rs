@@ -9,6 +9,6 @@ mod map;
 mod os;
 
 pub(crate) use dir::Dir;
-pub(crate) use file::File;
+pub(crate) use file::{File, Stat};
 pub(crate) use map::{DoubleMap, ReadMap, WordMap};
-pub(crate) use os::{Worker, boot_id, clock_coarse_ns, is_panicking, process_id, random_bytes};
+pub(crate) use os::{Worker, boot_id, clock_coarse_ns, is_panicking, pause, process_id, process_lives, random_bytes};

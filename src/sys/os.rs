@@ -56,6 +56,21 @@ pub(crate) fn is_panicking() -> bool {
     std::thread::panicking()
 }
 
+/// Whether there is a process of this number: a hint, since numbers are used again.
+pub(crate) fn process_lives(process: i32) -> bool {
+    if process <= 0 {
+        return false;
+    }
+    // SAFETY: a plain call; the signal 0 is not sent, only whether it could be is looked at.
+    let result = unsafe { libc::kill(process, 0) };
+    result == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Lets the calling thread sleep for so long.
+pub(crate) fn pause(time: std::time::Duration) {
+    std::thread::sleep(time);
+}
+
 /// A thread of the library's own. All signals are blocked in it, so that no handler of the host ever runs there.
 pub(crate) struct Worker(thread::JoinHandle<()>);
 

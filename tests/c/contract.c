@@ -8,7 +8,7 @@
 
 int main(int argc, char **argv) {
   static check_test_t tests[512];
-  test_group_t groups[13];
+  test_group_t groups[14];
   size_t count = 0, group;
   const char *part;
   int exit_status;
@@ -28,6 +28,7 @@ int main(int argc, char **argv) {
   groups[10] = at_tests();
   groups[11] = walk_tests();
   groups[12] = durable_tests();
+  groups[13] = readonly_tests();
   for (group = 0; group < sizeof groups / sizeof groups[0]; group++) {
     NEED(count + groups[group].count <= sizeof tests / sizeof tests[0]);
     memcpy(tests + count, groups[group].tests, groups[group].count * sizeof tests[0]);

@@ -24,6 +24,7 @@ test_group_t ends_tests(void);
 test_group_t at_tests(void);
 test_group_t walk_tests(void);
 test_group_t durable_tests(void);
+test_group_t readonly_tests(void);
 
 /* What each of them ends with. */
 #define GROUP_OF(table) group_of((table), sizeof(table) / sizeof((table)[0]))

@@ -193,7 +193,6 @@ static void flags_not_built_yet_are_refused_by_name(void) {
     uint32_t flag;
     const char *name;
   } flags[] = {
-      {LOG_READ_ONLY, "LOG_READ_ONLY"},
       {LOG_KEEP_UNCONSUMED, "LOG_KEEP_UNCONSUMED"},
   };
   size_t i;

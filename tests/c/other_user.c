@@ -6,6 +6,8 @@
 #define CHECK_MAIN
 #include "logs.h"
 
+#include <sys/wait.h>
+
 /* Each log is at BASE/NAME/log, so that rights can be taken from the log and from what it lies in. */
 static check_path_t log_in(const char *name) { return path_join(path_join(check_state.base, name).text, "log"); }
 
@@ -14,8 +16,23 @@ static void mode_of(const char *path, mode_t mode) { NEED(chmod(path, mode) == 0
 static const char *const store_name = FIRST_SEGMENT ".store";
 
 /* Those whose log must be whole in the end. */
-static const char *const logs[] = {"unsearchable",      "unreadable_live", "unreadable_store",
-                                   "unwritable_log", "unreadable_log"};
+static const char *const logs[] = {"unsearchable",   "unreadable_live", "unreadable_store", "unwritable_log",
+                                   "unreadable_log", "read_only_log",   "left_log"};
+
+/* By a process that ends without closing it: its records are in the ring only. */
+static void leave_log(const char *dir, const log_config_t *config) {
+  int status = 0;
+  pid_t pid;
+  fflush(stdout);
+  pid = fork();
+  NEED(pid >= 0);
+  if (pid == 0) {
+    log_t *log = OPEN(dir, config);
+    APPEND_NUMBERED(log, 0, 10);
+    _exit(check_state.failures != 0);
+  }
+  NEED(waitpid(pid, &status, 0) == pid && status == 0);
+}
 
 static void prepare(void) {
   const log_config_t config = quick_config(65536);
@@ -24,11 +41,14 @@ static void prepare(void) {
   NEED(mkdir(path_join(check_state.base, "unwritable").text, 0555) == 0);
   for (i = 0; i < sizeof logs / sizeof logs[0]; i++) {
     const check_path_t dir = log_in(logs[i]);
-    log_t *log;
     NEED(mkdir(path_join(check_state.base, logs[i]).text, 0755) == 0);
-    log = OPEN(dir.text, &config);
-    APPEND_NUMBERED(log, 0, 10);
-    CLOSE(log);
+    if (strcmp(logs[i], "left_log") == 0) {
+      leave_log(dir.text, &config);
+    } else {
+      log_t *log = OPEN(dir.text, &config);
+      APPEND_NUMBERED(log, 0, 10);
+      CLOSE(log);
+    }
     mode_of(path_join(dir.text, "LIVE").text, 0666);
     mode_of(path_join(dir.text, store_name).text, 0666);
     mode_of(path_join(dir.text, FIRST_SEGMENT ".index").text, 0666);
@@ -37,6 +57,13 @@ static void prepare(void) {
   mode_of(path_join(log_in("unreadable_live").text, "LIVE").text, 0000);
   mode_of(path_join(log_in("unreadable_store").text, store_name).text, 0000);
   mode_of(log_in("unwritable_log").text, 0555);
+  for (i = 5; i < 7; i++) {
+    const check_path_t dir = log_in(logs[i]);
+    mode_of(path_join(dir.text, "LIVE").text, 0444);
+    mode_of(path_join(dir.text, store_name).text, 0444);
+    mode_of(path_join(dir.text, FIRST_SEGMENT ".index").text, 0444);
+    mode_of(dir.text, 0555);
+  }
   mode_of(log_in("unreadable_log").text, 0000);
 }
 
@@ -51,6 +78,7 @@ static void verify(void) {
     mode_of(dir.text, 0755);
     mode_of(path_join(dir.text, "LIVE").text, 0600);
     mode_of(path_join(dir.text, store_name).text, 0600);
+    mode_of(path_join(dir.text, FIRST_SEGMENT ".index").text, 0600);
     log = OPEN(dir.text, &config);
     CHECK_NUMBERED(log, 0, 10);
     CHECK(STAT(log).next_offset >= 10);
@@ -120,6 +148,43 @@ static void a_log_whose_directory_cannot_be_written(void) {
   REMOVAL_DENIED(dir.text);
 }
 
+/* Read-only it is read all the same, whether it was closed or its writer was killed. */
+static void reads(const char *name) {
+  log_config_t config = quick_config(65536);
+  const check_path_t dir = log_in(name);
+  log_t *log;
+  DENIED(dir.text);
+  config.flags = LOG_READ_ONLY;
+  log = OPEN(dir.text, &config);
+  CHECK_NUMBERED(log, 0, 10);
+  CHECK_EQ(10, STAT(log).next_offset);
+  CHECK_STATUS(LOG_E_READ_ONLY, log_append(log, "x", 1, NULL, NULL));
+  CLOSE(log);
+}
+
+static void a_log_of_read_only_files_is_read(void) { reads("read_only_log"); }
+
+static void a_log_of_read_only_files_that_was_left_is_read(void) { reads("left_log"); }
+
+static void a_log_that_cannot_be_read_is_not_read_read_only_either(void) {
+  static const char *const names[] = {"unreadable_live", "unreadable_store", "unreadable_log", "unsearchable"};
+  log_config_t config = default_config();
+  size_t i;
+  config.flags = LOG_READ_ONLY;
+  for (i = 0; i < sizeof names / sizeof names[0]; i++) {
+    log_error_t error;
+    log_t *log = NULL;
+    char data[300];
+    log_status_t status;
+    mark_error(&error);
+    status = log_open(log_in(names[i]).text, &config, &log, &error);
+    /* What the page tells needs no store. */
+    if (status == LOG_OK) status = log_read(log, 0, data, sizeof data, NULL, &error);
+    check_error(status, &error, LOG_E_IO, EACCES, ANY_OFFSET, __FILE__, __LINE__, names[i]);
+    if (log != NULL) CLOSE(log);
+  }
+}
+
 int main(int argc, char **argv) {
   static const check_test_t tests[] = {
       TEST(this_user_has_no_rights),
@@ -130,6 +195,9 @@ int main(int argc, char **argv) {
       TEST(a_log_whose_records_cannot_be_read),
       TEST(a_log_that_cannot_be_listed),
       TEST(a_log_whose_directory_cannot_be_written),
+      TEST(a_log_of_read_only_files_is_read),
+      TEST(a_log_of_read_only_files_that_was_left_is_read),
+      TEST(a_log_that_cannot_be_read_is_not_read_read_only_either),
   };
   static const check_test_t preparation[] = {TEST(prepare)}, verification[] = {TEST(verify)};
   const char *part = check_arguments(argc, argv);
