@@ -6,6 +6,7 @@ use crate::sync::{Mutex, MutexGuard, PoisonError};
 use crate::sys::Dir;
 
 #[derive(Default)]
+#[cfg_attr(feature = "model", expect(clippy::large_enum_variant, reason = "shuttle's locks are large"))]
 enum State {
     #[default]
     Nothing,

@@ -1,6 +1,6 @@
 //! What threads share: std's locks and atomics. With the feature `model` they are shuttle's, which runs all threads of
 //! the library in turn, in an order of its own choice, so that `tests/races.rs` can try many. With the feature `tsan`
-//! the locks are such as its sanitizer of threads understands. It knows no log.
+//! the locks are such as `ThreadSanitizer` understands. It knows no log.
 
 pub(crate) use kind::{AtomicBool, AtomicU64, AtomicUsize, fence, reached, step};
 pub(crate) use locks::{Condvar, Mutex, MutexGuard, OnceLock};

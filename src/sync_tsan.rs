@@ -1,6 +1,7 @@
-//! std's locks in such a form that ThreadSanitizer sees whom they let go on behind whom. It looks only at code that was
+//! std's locks in such a form that `ThreadSanitizer` sees who goes on behind whom. It looks only at code that was
 //! compiled for it, which std's slow paths were not. So each lock has a word beside it, stored before the lock is given
 //! up and loaded after it was taken, which says the same in code that it looks at. For `make tsan` only.
+#![expect(clippy::unnecessary_wraps, reason = "the face of std's locks")]
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};

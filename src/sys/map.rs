@@ -180,9 +180,6 @@ impl WordMap {
     }
 }
 
-/// At most so much goes out by one call: all of it, but in the model, where who reads may come between.
-const WRITE_BYTES: usize = if cfg!(feature = "model") { 512 } else { usize::MAX };
-
 /// A part of a file mapped twice in a row, so that what runs over the end of the first goes on in the second.
 pub(crate) struct DoubleMap {
     start: NonNull<libc::c_void>,
@@ -302,11 +299,8 @@ impl DoubleMap {
             return Err(io::Error::from_raw_os_error(libc::EFAULT));
         }
         let place = libc::off_t::try_from(place).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
-        #[cfg_attr(
-            not(feature = "model"),
-            expect(clippy::unnecessary_min_or_max, reason = "no bound but in the model")
-        )]
-        let len = len.min(WRITE_BYTES);
+        // In the model it goes out in pieces, so that who reads may come between.
+        let len = if cfg!(feature = "model") { len.min(512) } else { len };
         // SAFETY: `at` lies within the mapping, as was just checked.
         let from = unsafe { self.start.as_ptr().byte_add(at) };
         // SAFETY: the kernel reads `len` mapped bytes from `from`; no Rust reference to them is made.

@@ -1,12 +1,12 @@
-//! Threads on one log, for ThreadSanitizer (`make tsan`): writers, readers, cursors, syncs, rolls, trims, truncations
+//! Threads on one log, for `ThreadSanitizer` (`make tsan`): writers, readers, cursors, syncs, rolls, trims, truncations
 //! and resets, and cursors that outlive the handle. It is a program of its own and joins each thread that it starts,
-//! since std's scopes and its test harness are not compiled for ThreadSanitizer.
+//! since std's scopes and its test harness are not compiled for `ThreadSanitizer`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test program")]
 
 use seglog::{Config, Cursor, Error, Log, Status, Sync};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 /// The record of an offset: it tells it, and is as long as it says.
 fn record(offset: u64) -> Vec<u8> {
@@ -43,7 +43,7 @@ fn read(log: &Log, count: u64) {
         let back = (state >> 33) % if state & 1 == 0 { 40 } else { next.saturating_sub(first) + 2 };
         let offset = next.saturating_sub(back);
         let _ = log.read(offset, |payload, _| check(offset, payload)).map_err(|error| answers_only(&error));
-        if state % 64 == 0 {
+        if state.is_multiple_of(64) {
             log.stat().unwrap();
             log.segment_at(0).unwrap();
         }
@@ -89,7 +89,9 @@ fn scenario(name: &str, segment_max_bytes: u64, sync: Sync, works: Vec<Work>) {
         threads.push(spawn(Box::new(|log| read(log, 3000))));
         threads.push(spawn(Box::new(|log| follow(Cursor::open(log, log.next_offset()).unwrap(), 3000))));
     }
-    threads.into_iter().for_each(|thread| JoinHandle::join(thread).unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     let cursor = Cursor::open(&log, log.first_offset()).unwrap();
     let late = thread::spawn(move || follow(cursor, 500));
     Arc::into_inner(log).unwrap().close().unwrap();
