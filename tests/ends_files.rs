@@ -51,10 +51,12 @@ impl Held {
         Self { first: stat.first_offset, writers }
     }
 
+    #[cfg(feature = "faults")]
     fn next(&self) -> u64 {
         self.first + self.writers.len() as u64
     }
 
+    #[cfg(feature = "faults")]
     fn after(&self, step: Step) -> Self {
         let mut held = self.clone();
         match step {
