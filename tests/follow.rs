@@ -146,7 +146,8 @@ fn the_other_process() {
     match verb.as_str() {
         "append" => append_all(Path::new(&dir), seed),
         "anything" => do_anything(Path::new(&dir), seed),
-        "hold" => hold(Path::new(&dir), seed),
+        "hold" => hold(Path::new(&dir), seed, false),
+        "hold synced" => hold(Path::new(&dir), seed, true),
         "read" => read_until_killed(Path::new(&dir)),
         other => panic!("no verb {other}"),
     }
@@ -172,11 +173,14 @@ fn append_all(dir: &Path, records: u64) {
     log.close().unwrap();
 }
 
-/// Appends so many records, unsynced, and waits to be killed.
-fn hold(dir: &Path, records: u64) {
+/// Appends so many records, and waits to be killed.
+fn hold(dir: &Path, records: u64, synced: bool) {
     let log = Log::open(dir, &quick(8 << 20)).unwrap();
     for offset in log.next_offset()..records {
         log.append(&record(offset, 0)).unwrap();
+    }
+    if synced {
+        log.sync().unwrap();
     }
     println!("begun .");
     std::thread::sleep(Duration::from_secs(600));
@@ -342,6 +346,46 @@ fn what_a_killed_writer_left_is_seen_and_a_new_writer_is_followed() {
     assert!(cursor.next().unwrap().is_none());
     assert_eq!(late.next_offset(), 3500);
     writer.kill();
+}
+
+/// A writer that was killed while another segment became the active one leaves the layout odd, one that was killed in
+/// its open 0; all that was published is in the stores then.
+#[test]
+fn a_page_that_was_left_in_a_change_is_not_waited_for_for_ever() {
+    const LAYOUT: u64 = 256;
+    let layout_of = |live: &fs::File| {
+        let mut word = [0; 8];
+        live.read_exact_at(&mut word, LAYOUT).unwrap();
+        u64::from_le_bytes(word)
+    };
+    for odd in [true, false] {
+        let dir = TempDir::new("follow");
+        let dir = dir.join("log");
+        let mut writer = Other::start("hold synced", &dir, 3000);
+        writer.wait_for("begun");
+        let early = follow(&dir);
+        assert_eq!(early.next_offset(), 3000);
+        writer.kill();
+        let live = fs::OpenOptions::new().read(true).write(true).open(dir.join("LIVE")).unwrap();
+        let left = if odd { layout_of(&live) | 1 } else { 0 };
+        live.write_all_at(&left.to_le_bytes(), LAYOUT).unwrap();
+        let started = Instant::now();
+        let late = follow(&dir);
+        for log in [&early, &late] {
+            for offset in 0..3000 {
+                log.read(offset, |payload, _| version_of(payload, offset)).unwrap();
+            }
+            assert_eq!(log.read(3000, |_, _| ()).unwrap_err().status(), Status::Beyond);
+            assert_eq!(log.stat().unwrap().durable_offset, 3000);
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "it took {:?}", started.elapsed());
+        let log = Log::open(&dir, &quick(8 << 20)).unwrap();
+        assert!(layout_of(&live) % 2 == 0 && layout_of(&live) != left);
+        log.append(&record(3000, 0)).unwrap();
+        for reader in [&early, &late] {
+            assert_eq!(reader.read(3000, |payload, _| version_of(payload, 3000)).unwrap(), 0);
+        }
+    }
 }
 
 #[test]
