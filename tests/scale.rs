@@ -120,9 +120,10 @@ fn memory_does_not_grow_with_the_bytes_stored_and_files_stay_bounded() {
     let _alone = alone();
     let (small, large) = (thousand(4096), thousand(64 << 10));
     let (small, large) = (measured(small.path()), measured(large.path()));
-    // KiB: what is sixteen times as many bytes may not even take a quarter of a MiB more, and an open takes little.
+    // KiB: what is sixteen times as many bytes, 60 MiB more, may not even take half a MiB more, and an open takes
+    // little. (Whether the library's two threads, with stacks of 256 KiB, have begun by then is chance.)
     for n in [0, 1] {
-        assert!(large[n] <= small[n] + 256, "data, resident: {small:?}, {large:?}");
+        assert!(large[n] <= small[n] + 512, "data, resident: {small:?}, {large:?}");
         assert!(large[n] < 8 << 10, "data, resident: {large:?}");
     }
     for measured in [small, large] {
