@@ -330,8 +330,8 @@ impl<V: View> Walker<V> {
         // Asked before the row is, so that a row that comes meanwhile is looked at with the next step.
         let generation = self.inner.rows().generation();
         let row = self.inner.rows().newest();
+        // Where this fails, the segment stays the one of the older row, and so must the count.
         self.inner.check_offset(self.offset)?;
-        // Only with the segment that belongs to it.
         self.generation = generation;
         let segment = row.segment_of(self.offset);
         if segment.map(|segment| segment.id) != self.segment.as_ref().map(|segment| segment.id) {

@@ -196,3 +196,21 @@ fn a_cursor_in_a_segment_of_an_older_row_hears_of_a_truncation() {
     }
     assert!(cursor.next().unwrap().is_none());
 }
+
+/// As above; what the cursor hears of a reset must not make it believe that it knows the newest row.
+#[test]
+fn a_cursor_that_heard_of_a_reset_sees_nothing_of_before() {
+    let dir = Scratch::new();
+    let log = reopened(dir.path(), 4000);
+    let mut cursor = Cursor::open(&log, 1).unwrap();
+    assert_eq!(cursor.next().unwrap().unwrap().offset, 1);
+    for offset in 0..4000 {
+        log.read(offset, |payload, _| writer_of(payload, offset)).unwrap();
+    }
+    log.reset(5).unwrap();
+    append(&log, 1, 3);
+    answers_only(&cursor.next().unwrap_err());
+    cursor.seek(5).unwrap();
+    let record = cursor.next().unwrap().unwrap();
+    assert_eq!((record.offset, writer_of(record.payload, 5)), (5, 1));
+}

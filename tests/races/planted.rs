@@ -82,13 +82,13 @@ const PLANTS: &[Plant] = &[
     Plant {
         name: "a trim that readers hear of when the files are gone",
         file: "src/upkeep.rs",
-        right: "        parts.begin_at(&writer.lock().unwrap_or_else(PoisonError::into_inner), self.offset, self.payload_bytes);",
-        wrong: "        if PLANTED {
+        right: "            parts.begin_at(&writer, self.offset, self.payload_bytes);",
+        wrong: "            if PLANTED {
             for segment in &parts.rows.newest().segments {
                 if segment.limit() <= self.offset { remove(parts.dir, segment); }
             }
         }
-        parts.begin_at(&writer.lock().unwrap_or_else(PoisonError::into_inner), self.offset, self.payload_bytes);",
+            parts.begin_at(&writer, self.offset, self.payload_bytes);",
         found_by: "readers_beside_trims_never_meet_damage",
     },
 ];
