@@ -1,12 +1,13 @@
 /* limits: how near libseglog comes to what the machine can do. Each work is done by a bare loop (bare.h) and through
  * the C ABI, in turn, on warm memory; docs/performance.md explains the figures.
  *
- *   limits [--quick | --check] [--cpu] [--rounds N] [--dir DIR] [WORK...]
+ *   limits [--quick | --check] [--cpu] [--json] [--rounds N] [--dir DIR] [WORK...]
  *
  * --quick: fewer rounds, under two minutes on an idle machine.
  * --check: only the two required ratios, at most three tries each; exit status 1 if one is missed three times.
  * --cpu:   processor time of the thread instead of time, and only works of one thread that wait for no disk: what can
  *          be compared on a machine that is busy with other things.
+ * --json:  a line of JSON for each work instead of the table, for bench.py.
  * --dir:   on the disk that is to be measured (the current directory if not given); 1 GiB is needed there.
  * WORK:    only the rows whose name begins so. */
 #define _GNU_SOURCE
@@ -27,8 +28,14 @@ enum {
     RECORD = 128,
     APPENDS = 2000000, /* a round; over four segments of 64 MiB */
     STORED = 1000000,  /* records that are read back */
+    TINY = 16,
+    TINIES = 6000000,
+    MEDIUM = 1 << 10,
+    MEDIUMS = 262144,
     LARGE = 16 << 10,
     LARGES = 16384,
+    BLOCK = 4096, /* what O_DIRECT writes at least */
+    SPACE = 4 << 20, /* of the file of a durable append by hand */
     BATCH = 100,
     DURABLES = 300,
     POOLED = 64, /* records that are appended in turn; a power of two */
@@ -126,17 +133,19 @@ CRC_TARGET static double bare_appends(size_t len, size_t count)
     warm(len * count);
     int fd = allocated_file("bare", len * count);
     double start = seconds();
-    if (len == RECORD)
-        sink ^= bare_append(fd, ring, pool, POOLED, RECORD, count);
-    else
-        sink ^= bare_append(fd, ring, pool, POOLED, LARGE, count);
+    if (len == TINY) sink ^= bare_append(fd, ring, pool, POOLED, TINY, count);
+    else if (len == RECORD) sink ^= bare_append(fd, ring, pool, POOLED, RECORD, count);
+    else if (len == MEDIUM) sink ^= bare_append(fd, ring, pool, POOLED, MEDIUM, count);
+    else sink ^= bare_append(fd, ring, pool, POOLED, LARGE, count);
     double took = seconds() - start;
     close(fd);
     unlink(path_of("bare"));
     return took * 1e9 / (double)count;
 }
 
+static double bare_append_tiny(void) { return bare_appends(TINY, TINIES); }
 static double bare_append_small(void) { return bare_appends(RECORD, APPENDS); }
+static double bare_append_medium(void) { return bare_appends(MEDIUM, MEDIUMS); }
 static double bare_append_large(void) { return bare_appends(LARGE, LARGES); }
 
 /* The n-th record that is appended. */
@@ -188,6 +197,8 @@ static double log_appends(uint32_t sync, size_t len, size_t count, size_t batch,
     return took;
 }
 
+static double log_append_tiny(void) { return log_appends(LOG_SYNC_NEVER, TINY, TINIES, 1, 1); }
+static double log_append_medium(void) { return log_appends(LOG_SYNC_NEVER, MEDIUM, MEDIUMS, 1, 1); }
 static double log_append_small(void) { return log_appends(LOG_SYNC_NEVER, RECORD, APPENDS, 1, 1); }
 static double log_append_threads(void) { return log_appends(LOG_SYNC_NEVER, RECORD, APPENDS, 1, 4); }
 static double log_append_batches(void) { return log_appends(LOG_SYNC_NEVER, RECORD, APPENDS, BATCH, 1); }
@@ -197,27 +208,63 @@ static double log_append_durable_threads(void)
 {
     return log_appends(LOG_SYNC_ALWAYS, RECORD, 16 * DURABLES, 1, 16);
 }
+static double log_append_durable_batches(void)
+{
+    return log_appends(LOG_SYNC_ALWAYS, RECORD, BATCH * DURABLES, BATCH, 1);
+}
 
-/* A durable append by hand: pwrite and fdatasync, into allocated space, or space that was written with zeros as well. */
-static double bare_durable(int zeros)
+/* The file of a durable append by hand: it grows, or its space is allocated, or written with zeros as well. */
+enum space { GROWING, ALLOCATED, ZEROED };
+
+static int durable_file(enum space space)
 {
     static const unsigned char zero[64 << 10];
-    int fd = allocated_file("bare", 4 << 20);
-    for (off_t at = 0; zeros && at < 4 << 20; at += (off_t)sizeof zero)
+    int fd = open(path_of("bare"), O_RDWR | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0 || (space != GROWING && fallocate(fd, 0, 0, SPACE) != 0)) fail("bare");
+    for (off_t at = 0; space == ZEROED && at < SPACE; at += (off_t)sizeof zero)
         if (pwrite(fd, zero, sizeof zero, at) != (ssize_t)sizeof zero) fail("bare");
     if (fsync(fd) != 0) fail("bare");
+    return fd;
+}
+
+/* pwrite and fdatasync of so many bytes each time. Nanoseconds of one such write. */
+static double bare_durable(enum space space, size_t len)
+{
+    int fd = durable_file(space);
     double start = seconds();
     for (size_t n = 0; n < DURABLES; n++)
-        if (pwrite(fd, nth(n, RECORD), RECORD, (off_t)(n * RECORD)) != RECORD || fdatasync(fd) != 0)
-            fail("bare");
+        if (pwrite(fd, pool, len, (off_t)(n * len)) != (ssize_t)len || fdatasync(fd) != 0) fail("bare");
     double took = seconds() - start;
     close(fd);
     unlink(path_of("bare"));
     return took * 1e9 / DURABLES;
 }
 
-static double bare_durable_allocated(void) { return bare_durable(0); }
-static double bare_durable_written(void) { return bare_durable(1); }
+static double bare_durable_growing(void) { return bare_durable(GROWING, RECORD); }
+static double bare_durable_allocated(void) { return bare_durable(ALLOCATED, RECORD); }
+static double bare_durable_written(void) { return bare_durable(ZEROED, RECORD); }
+static double bare_durable_batches(void) { return bare_durable(ZEROED, BATCH * RECORD) / BATCH; }
+
+/* The block that the record lies in, past the page cache, in a write that is durable by itself. 0: not to be had on
+ * this file system. */
+static double bare_durable_direct(void)
+{
+    close(durable_file(ZEROED));
+    int fd = open(path_of("bare"), O_RDWR | O_DIRECT | O_DSYNC);
+    unsigned char *block = aligned_alloc(BLOCK, BLOCK);
+    if (block == NULL || (fd < 0 && errno != EINVAL)) fail("bare");
+    memset(block, 0, BLOCK);
+    double start = seconds();
+    for (size_t n = 0, at = 0; fd >= 0 && n < DURABLES; n++, at += RECORD) {
+        memcpy(block + at % BLOCK, nth(n, RECORD), RECORD);
+        if (pwrite(fd, block, BLOCK, (off_t)(at / BLOCK * BLOCK)) != BLOCK) fail("bare");
+    }
+    double took = fd < 0 ? 0 : seconds() - start;
+    free(block);
+    if (fd >= 0) close(fd);
+    unlink(path_of("bare"));
+    return took * 1e9 / DURABLES;
+}
 
 /* What is read: STORED records in a log, the same in a plain file. Both are read through once, to have them warm. */
 CRC_TARGET static void store_records(void)
@@ -345,12 +392,17 @@ static const struct work WORKS[] = {
     {"append 128 B", "bare loop", bare_append_small, log_append_small, 0.70, 0.45, 0},
     {"append 128 B, 4 threads", "1 thread of ours", log_append_small, log_append_threads, 0.40, 0, 1},
     {"append in batches of 100 x 128 B", "bare loop", bare_append_small, log_append_batches, 0.85, 0, 0},
+    {"append 16 B", "bare loop", bare_append_tiny, log_append_tiny, 0, 0, 0},
+    {"append 1 KiB", "bare loop", bare_append_medium, log_append_medium, 0, 0, 0},
     {"append 16 KiB", "bare loop", bare_append_large, log_append_large, 0.85, 0, 0},
     {"read 128 B at random", "bare loop", bare_read_one, log_read_one, 0.50, 0.25, 0},
     {"read 128 B at random, 2 threads", "1 thread of ours", log_read_one, log_read_two, 1.80, 0, 1},
     {"scan 128 B by log_cursor_next_batch", "bare walk", bare_scan, log_scan, 0.50, 0, 0},
-    {"durable append 128 B", "pwrite, fdatasync, allocated", bare_durable_allocated, log_append_durable, 0.90, 0, 1},
-    {"durable append 128 B (zeros)", "pwrite, fdatasync, zeroed", bare_durable_written, log_append_durable, 0.90, 0, 1},
+    {"durable append 128 B (growing)", "fdatasync, growing file", bare_durable_growing, log_append_durable, 0, 0, 1},
+    {"durable append 128 B", "fdatasync, allocated", bare_durable_allocated, log_append_durable, 0.90, 0, 1},
+    {"durable append 128 B (zeros)", "fdatasync, zeroed", bare_durable_written, log_append_durable, 0.90, 0, 1},
+    {"durable append 128 B (direct)", "O_DIRECT, O_DSYNC, zeroed", bare_durable_direct, log_append_durable, 0.90, 0, 1},
+    {"durable batches of 100 x 128 B", "fdatasync, zeroed", bare_durable_batches, log_append_durable_batches, 0, 0, 1},
     {"durable append 128 B, 16 threads", "1 thread of ours", log_append_durable, log_append_durable_threads, 0, 0, 1},
 };
 enum { WORK_COUNT = sizeof WORKS / sizeof *WORKS };
@@ -376,6 +428,9 @@ static void print_mark(double ratio)
         printf(" %5s", "-");
 }
 
+/* Whether lines of JSON are asked for instead of a table. */
+static int json;
+
 /* Runs a work's two sides in turn and prints its line. Returns the median of the rounds' ratios. */
 static double measure(const struct work *work, size_t rounds)
 {
@@ -384,8 +439,17 @@ static double measure(const struct work *work, size_t rounds)
         limit[n] = work->limit();
         ours[n] = work->ours();
         ratio[n] = limit[n] / ours[n];
+        if (limit[n] > 0) continue;
+        fprintf(stderr, "limits: %s: not on this file system\n", work->name);
+        return 0;
     }
     double l = median(limit, rounds), o = median(ours, rounds), r = median(ratio, rounds);
+    if (json) {
+        printf("{\"work\":\"%s\",\"against\":\"%s\",\"limit_ns\":%.2f,\"ours_ns\":%.2f,\"ratio\":%.4f,", work->name,
+               work->against, l, o, r);
+        printf("\"goal\":%.2f,\"required\":%.2f}\n", work->goal, work->required);
+        return r;
+    }
     printf("%-36s %10.1f %9.1f..%-9.1f %10.1f %9.1f..%-9.1f %6.2f %5.2f..%-5.2f", work->name, l, limit[0],
            limit[rounds - 1], o, ours[0], ours[rounds - 1], r, ratio[0], ratio[rounds - 1]);
     print_mark(work->goal);
@@ -397,6 +461,7 @@ static double measure(const struct work *work, size_t rounds)
 
 static void head(void)
 {
+    if (json) return;
     printf("%-36s %10s %9s..%-9s %10s %9s..%-9s %6s %5s..%-5s %5s %5s  %s\n", "work (ns a record)", "limit", "lowest",
            "highest", "libseglog", "lowest", "highest", "ratio", "low", "high", "goal", "must", "the limit is");
 }
@@ -426,11 +491,12 @@ int main(int argc, char **argv)
     for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
         if (strcmp(argv[first], "--quick") == 0) rounds = 5;
         else if (strcmp(argv[first], "--check") == 0) checking = 1, rounds = 5;
+        else if (strcmp(argv[first], "--json") == 0) json = 1;
         else if (strcmp(argv[first], "--cpu") == 0) measured = CLOCK_THREAD_CPUTIME_ID;
         else if (strcmp(argv[first], "--rounds") == 0 && first + 1 < argc) rounds = strtoul(argv[++first], NULL, 10);
         else if (strcmp(argv[first], "--dir") == 0 && first + 1 < argc) dir = argv[++first];
         else {
-            fprintf(stderr, "usage: limits [--quick | --check] [--cpu] [--rounds N] [--dir DIR] [WORK...]\n");
+            fprintf(stderr, "usage: limits [--quick | --check] [--cpu] [--json] [--rounds N] [--dir DIR] [WORK...]\n");
             return 2;
         }
     }

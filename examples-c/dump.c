@@ -6,14 +6,12 @@
  * Records are written as they are, whatever bytes they hold, with a LF behind each: what ingest took from a file
  * comes back byte for byte. A damaged record is reported on standard error and left out; those behind it follow.
  *
- * In this version a log is always opened for writing, so dump cannot look into a log that another program has open
- * (LOG_E_LOCKED). LOG_READ_ONLY comes with a later one.
+ * The log is opened with LOG_READ_ONLY: nothing in it is changed, and another program may be writing it meanwhile.
  *
  * Exit status: 0 all that was asked for was printed, 1 something failed or was damaged, 2 wrong usage.
  */
-#define _POSIX_C_SOURCE 200809L /* gmtime_r, opendir */
+#define _POSIX_C_SOURCE 200809L /* gmtime_r */
 
-#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -100,34 +98,6 @@ static bool parse_options(int argc, char **argv, struct options *options)
     return true;
 }
 
-/* Opening makes a log where there is none (LOG_NO_CREATE comes with a later version), and a program that only prints
- * should not. A log has at least one segment, and a segment is a file that ends in .store (docs/FORMAT.md). */
-static bool holds_a_log(const char *dir)
-{
-    DIR *entries = opendir(dir);
-    if (entries == NULL) {
-        fprintf(stderr, "dump: cannot open %s: %s\n", dir, strerror(errno));
-        return false;
-    }
-    bool found = false;
-    const struct dirent *entry;
-    while (!found && (errno = 0, entry = readdir(entries)) != NULL) {
-        const char *dot = strrchr(entry->d_name, '.');
-        found = dot != NULL && strcmp(dot, ".store") == 0;
-    }
-    int cause = found ? 0 : errno;
-    if (cause != 0) {
-        fprintf(stderr, "dump: cannot list %s: %s\n", dir, strerror(cause));
-    } else if (!found) {
-        fprintf(stderr, "dump: %s holds no log\n", dir);
-    }
-    if (closedir(entries) != 0) {
-        perror("dump: closedir");
-        return false;
-    }
-    return found;
-}
-
 /* Fails with errno set. */
 static bool print_record(const log_record_t *record, bool offsets)
 {
@@ -198,15 +168,15 @@ int main(int argc, char **argv)
         perror("dump: signal");
         return 1;
     }
-    if (!holds_a_log(options.dir)) return 1;
 
+    log_config_t config = {.struct_size = sizeof config, .flags = LOG_READ_ONLY};
     log_t *log = NULL;
     log_cursor_t *cursor = NULL;
     log_error_t error;
     log_stat_t stat = {.struct_size = sizeof stat};
     int result = 1;
 
-    if (log_open(options.dir, NULL, &log, &error) != LOG_OK) goto failed;
+    if (log_open(options.dir, &config, &log, &error) != LOG_OK) goto failed;
     if (log_stat(log, &stat, &error) != LOG_OK) goto failed;
     uint64_t from = options.from == LOG_NO_OFFSET ? stat.first_offset : options.from;
     if (log_cursor_open(log, from, &cursor, &error) != LOG_OK) goto failed;

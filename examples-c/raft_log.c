@@ -6,15 +6,12 @@
  *     a follower drops what conflicts            log_truncate
  *     entries behind a snapshot go               log_trim
  *     a leader's snapshot replaces the log       log_reset
+ *     a vote, durable before it is answered      log_meta_set
  *
  *     raft_log [DIR]        plays a leader's and a follower's life in DIR (raft-data, made anew) and checks each step
  *
  * Copy what stands above "the scenario" into your server. One thread at a time uses a raft_log, as a Raft server's state
  * is under one lock anyway; to send entries from other threads, give each a cursor of its own.
- *
- * Not here yet: a vote (currentTerm, votedFor) must be as durable as the entries. It will be stored beside them by
- * log_meta_set(log, "vote", ...), which comes with a later version; until then keep it in a file of your own, written
- * as a snapshot is: to another name, fsync, rename, fsync of the directory.
  *
  * Exit status: 0 all was in order, 1 it was not or something failed, 2 wrong usage.
  */
@@ -29,6 +26,11 @@
 /* What a record holds: the term, 8 bytes, little end first, then the command. The index is the record's offset. */
 enum { TERM_BYTES = 8, COMMAND_MAX = 4096 };
 
+/* The meta VOTE holds current term and vote, 8 bytes each, little end first. A server that has none is in term 0. */
+#define VOTE "vote"
+enum { VOTE_BYTES = 16 };
+#define NOBODY UINT64_MAX
+
 struct raft_entry {
     uint64_t index, term;
     const void *command; /* of entries that were read: a view, see raft_log_entries */
@@ -41,6 +43,7 @@ struct raft_log {
     /* The entry just before the first one, the last that the snapshot covers. Its term lies in the snapshot. */
     uint64_t snapshot_index, snapshot_term;
     uint64_t last_index, last_term; /* the snapshot's, where there are no entries */
+    uint64_t current_term, voted_for; /* voted_for: NOBODY, or a server's number */
     log_error_t error;              /* why the last call failed */
 };
 
@@ -105,6 +108,51 @@ static log_status_t raft_log_term(struct raft_log *raft, uint64_t index, uint64_
     }
     log_status_t status = raft_log_entries(raft, index, &entry, 1, &count);
     if (status == LOG_OK) *out_term = entry.term;
+    return status;
+}
+
+/*
+ * Enters a term, and votes in it (for NOBODY: not yet). It is durable on return, and only then may be answered: a server
+ * that forgot its vote in a crash could give a second one, and there would be two leaders.
+ */
+static log_status_t raft_log_vote(struct raft_log *raft, uint64_t term, uint64_t candidate)
+{
+    unsigned char vote[VOTE_BYTES];
+    put_u64(vote, term);
+    put_u64(vote + 8, candidate);
+    log_status_t status = log_meta_set(raft->log, VOTE, vote, sizeof vote, &raft->error);
+    if (status == LOG_OK) {
+        raft->current_term = term;
+        raft->voted_for = candidate;
+    }
+    return status;
+}
+
+/* A candidate asks for a vote (section 5.4.1): it gets one a term, and none if this log has more than its own. */
+static log_status_t raft_log_request_vote(struct raft_log *raft, uint64_t term, uint64_t candidate,
+                                          uint64_t last_index, uint64_t last_term, bool *out_granted)
+{
+    bool has_all = last_term > raft->last_term || (last_term == raft->last_term && last_index >= raft->last_index);
+    *out_granted = false;
+    if (term < raft->current_term) return LOG_OK;
+    if (term == raft->current_term && raft->voted_for != NOBODY && raft->voted_for != candidate) return LOG_OK;
+    log_status_t status = raft_log_vote(raft, term, has_all ? candidate : NOBODY);
+    *out_granted = status == LOG_OK && has_all;
+    return status;
+}
+
+static log_status_t load_vote(struct raft_log *raft)
+{
+    unsigned char vote[VOTE_BYTES];
+    size_t length = 0;
+    log_status_t status = log_meta_get(raft->log, VOTE, vote, sizeof vote, &length, &raft->error);
+    raft->voted_for = NOBODY;
+    if (status == LOG_E_NOT_FOUND) return LOG_OK; /* a new server */
+    if (status == LOG_OK && length != VOTE_BYTES) return fail(raft, LOG_E_FORMAT, "the vote is not this program's");
+    if (status == LOG_OK) {
+        raft->current_term = get_u64(vote);
+        raft->voted_for = get_u64(vote + 8);
+    }
     return status;
 }
 
@@ -229,6 +277,7 @@ static log_status_t raft_log_open(struct raft_log *raft, const char *dir, uint64
         raft->snapshot_term = raft->snapshot_index == snapshot_index ? snapshot_term : 0;
         status = find_last(raft);
     }
+    if (status == LOG_OK) status = load_vote(raft);
     if (status == LOG_OK) status = raft_log_install_snapshot(raft, snapshot_index, snapshot_term);
     if (status != LOG_OK) {
         log_error_t why = raft->error; /* closing must not hide it */
@@ -282,7 +331,7 @@ int main(int argc, char **argv)
     struct raft_log raft = {0};
     struct raft_entry entries[4];
     log_error_t error;
-    bool accepted = false;
+    bool accepted = false, granted = false;
     size_t count = 0;
     if (argc > 2 || dir[0] == '-') {
         fprintf(stderr, "usage: raft_log [DIR]   (default: raft-data; a log that is there is removed)\n");
@@ -316,6 +365,16 @@ int main(int argc, char **argv)
 
     expect(raft_log_close(&raft) == LOG_OK && raft_log_open(&raft, dir, 0, 0) == LOG_OK, &raft, "the server restarts");
     expect(ends_at(&raft, 4, 2) && holds(&raft, 1, repaired, 4), &raft, "last index and last term are found again");
+
+    /* An election: one vote a term, and it outlives the server. */
+    expect(raft_log_request_vote(&raft, 3, 7, 4, 2, &granted) == LOG_OK && granted, &raft, "server 7 gets a vote");
+    expect(raft_log_request_vote(&raft, 3, 8, 9, 2, &granted) == LOG_OK && !granted, &raft,
+           "server 8 gets none in the same term");
+    expect(raft_log_close(&raft) == LOG_OK && raft_log_open(&raft, dir, 0, 0) == LOG_OK, &raft, "the server restarts");
+    expect(raft.current_term == 3 && raft.voted_for == 7, &raft, "its vote is what it was");
+    expect(raft_log_request_vote(&raft, 3, 8, 9, 2, &granted) == LOG_OK && !granted, &raft, "server 8 still gets none");
+    expect(raft_log_request_vote(&raft, 4, 8, 3, 2, &granted) == LOG_OK && !granted && raft.current_term == 4, &raft,
+           "nor in the next, since its log is behind");
 
     /* A snapshot of the state after entry 3 has been stored; that is the state machine's business. */
     expect(raft_log_compact(&raft, 3) == LOG_OK, &raft, "entries 1 to 3 go, a snapshot has them");

@@ -5,10 +5,17 @@
  *
  * Caveats first:
  * - One handle writes a log at a time, in any process; any number of threads share that handle.
- * - After fork() a child must not use its parent's handles; it opens its own. (This version does not check it yet.)
+ * - After fork() a child opens its own handles. Its parent's say LOG_E_FORKED there; it never unlocks, and its copy of the lock is
+ *   closed. log_close and log_cursor_close give a child no memory back: other threads of the parent may have been at it. Views that
+ *   a cursor gave before stay. (A child by a bare clone() is told too, but it holds a copy of the lock until it ends or execs.)
+ * - A handle that was closed, NULL, a cursor for a log or a log for a cursor, and memory that never was a handle are LOG_E_ARGUMENT.
+ *   So is most of a cursor's use by two threads at once. Not seen: a handle that was closed before 256 others of its kind were, an
+ *   address that cannot be read (the kernel sends SIGSEGV), and log_close while another call on the log runs.
  * - A view that a cursor gives lives until the next call on that cursor.
  * - Records are read through read-only mappings. If another process cuts a log's file short, or the disk fails under a mapped
- *   read, the kernel sends SIGBUS; nothing that this library does itself leads to that.
+ *   read, the kernel sends SIGBUS; nothing that this library does itself leads to that. So it does to an append where XFS has
+ *   shut itself down, or btrfs has no room left for its own metadata; LOG_IO_FILE
+ *   avoids both, and is what LOG_IO_AUTO chooses on btrfs.
  * - A failed write or sync is final for the handle: reads go on, writes say LOG_E_POISONED; close it and open the log again.
  *   (A full disk is none, nor is a next segment that could not be made: there the next call tries again.)
  * - A file that would grow past RLIMIT_FSIZE raises SIGXFSZ, as any write does; a program that ignores it gets LOG_E_IO.
@@ -16,10 +23,12 @@
  * Rules that hold for every function:
  * - It returns a log_status_t. 0 (LOG_OK) is success; 1 to 9 are answers that are no failure; from 10 on it failed, nothing was
  *   changed and no out_* was written, but where its comment says otherwise.
+ * - Each that takes a handle can say LOG_E_FORKED (see above), and LOG_E_ARGUMENT where it is none.
  * - error may be NULL, and so may config and every out_* that the comment allows it for. Every other NULL is LOG_E_ARGUMENT.
  * - Lengths are in bytes, times in nanoseconds since 1970 UTC unless the name ends in _ms, offsets count records.
  * - Structs that begin with struct_size may grow; set it to sizeof. All other structs are frozen.
  * - Only handles are closed; the library never returns memory that the caller must free.
+ * - No function is called from a signal handler: it may wait for a mutex that the interrupted thread has.
  * - Nothing unwinds, aborts, prints, installs a signal handler or changes the process's state.
  *
  * const char *text = "hello";
@@ -99,7 +108,8 @@
 #define LOG_E_BUFFER 12
 
 /*
- The offset lies before the first record: it was removed.
+ The offset lies before the first record: it was removed. `log_error_t.offset` is the one that was asked for, or that
+ a cursor stands at; the message tells the first one that is left, and `log_stat` as `first_offset`: go on there.
  */
 #define LOG_E_TRIMMED 13
 
@@ -180,10 +190,11 @@
 
 /*
  `log_config_t.flags`: only read, beside a writer in this or another process of the same machine, or without one. Any
- number of handles follow a log, and what is appended can be read at once. No lock is taken, no thread started, and
- nothing made or changed, so it works where the directory cannot be written; a reader holds nobody up, and one that
- is killed leaves nothing. Everything that writes is `LOG_E_READ_ONLY`. The sizes and policies of the configuration
- have no effect. When the log is removed, its functions say `LOG_E_NOT_FOUND`.
+ number of handles follow a log, and what is appended can be read at once. No lock is taken, no thread started (but
+ by `log_event_fd`), and nothing made or changed (but for a word by which who waits asks to be woken), so it works
+ where the directory cannot be written; a reader holds nobody up, and one that is killed leaves nothing. Everything
+ that writes is `LOG_E_READ_ONLY`. The sizes and policies of the configuration have no effect. When the log is
+ removed, its functions say `LOG_E_NOT_FOUND`.
  */
 #define LOG_READ_ONLY 1
 
@@ -205,7 +216,12 @@
 #define LOG_NO_VERIFY 8
 
 /*
- `log_config_t.flags`, not built yet: retention holds back what a named position has not passed.
+ `log_config_t.flags`: `log_trim` and retention hold back what a named position has not passed yet. A trim lets the
+ log begin at its argument or at the lowest position, whichever is lower, and says `LOG_OK`; `first_offset` of
+ `log_stat` tells where. Retention deletes the segments that lie before the lowest position whole.
+ Where there is no position nothing is held back. A consumer that is gone for good holds back for ever: remove its
+ position. One that is damaged may be the lowest, so then nothing is trimmed: `log_trim` and `log_retain` say
+ `LOG_E_CORRUPT` and name it.
  */
 #define LOG_KEEP_UNCONSUMED 16
 
@@ -228,17 +244,22 @@
 #define LOG_SYNC_NEVER 2
 
 /*
- `log_config_t.io`, the default: the library chooses.
+ `log_config_t.io`, the default: `LOG_IO_FILE` where the directory lies on a file system of a network (NFS, SMB, 9p,
+ Ceph, Lustre, AFS, GPFS and their like) or of user space (FUSE), `LOG_IO_MAPPED` everywhere else. `log_stat` says
+ which.
  */
 #define LOG_IO_AUTO 0
 
 /*
- `log_config_t.io`: records are read through read-only mappings.
+ `log_config_t.io`: records are read through read-only mappings, and the last megabyte of the log lies in one that is
+ written. The fast one. A bad sector, or another program that cuts a file of the log short, is SIGBUS in the host.
  */
 #define LOG_IO_MAPPED 1
 
 /*
- `log_config_t.io`, not built yet: nothing is mapped.
+ `log_config_t.io`: no file is mapped. Each append is written to its store before it returns, and each read is a
+ call, so it is many times slower. A bad sector is `LOG_E_IO` for the record that it holds, and a file that another
+ program cuts short is `LOG_E_CORRUPT`. A cursor copies its records: they live as long as with `LOG_IO_MAPPED`.
  */
 #define LOG_IO_FILE 2
 
@@ -268,8 +289,7 @@ typedef struct {
    */
   uint32_t struct_size;
   /*
-   `LOG_READ_ONLY`, `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY`, or'ed. `LOG_KEEP_UNCONSUMED` is not built
-   yet.
+   `LOG_READ_ONLY`, `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY`, `LOG_KEEP_UNCONSUMED`, or'ed.
    */
   uint32_t flags;
   /*
@@ -299,15 +319,23 @@ typedef struct {
    */
   uint32_t sync_interval_ms;
   /*
-   Must be 0: retention by size is not built yet. 0 = keep all.
+   The oldest segments are deleted, whole, while all of them take more than this many bytes on the disk, each
+   with its index; 0 = keep all. The active segment stays. It is applied when a segment is full: by a background
+   thread, which leaves room for one segment, or by the append that fills it (with `LOG_NO_THREAD`, or where the
+   thread does not keep up). So the log takes this and two segments at most, one of them made ahead of need.
    */
   uint64_t retain_bytes;
   /*
-   Must be 0: retention by age is not built yet. 0 = keep all.
+   Segments are deleted, whole and from the first one on, that are older than this many milliseconds; 0 = keep all.
+   A segment is as old as its last record or its file, whichever is older. The active one stays. It is applied as
+   `retain_bytes`, and by a background thread eight times within that time (each 10 s at least). What goes is gone
+   as by `log_trim`; with `LOG_KEEP_UNCONSUMED` what a named position has not passed stays. `log_retain` says what
+   keeps either from being applied.
    */
   uint64_t retain_ms;
   /*
-   `LOG_IO_AUTO` (0) or `LOG_IO_MAPPED`. `LOG_IO_FILE` is not built yet.
+   How the files are read and written, by this handle: `LOG_IO_AUTO` (0), `LOG_IO_MAPPED` or `LOG_IO_FILE`. It may
+   differ at each open, and between those who have the log open at once.
    */
   uint32_t io;
   /*
@@ -426,11 +454,11 @@ typedef struct {
    */
   uint64_t syncs;
   /*
-   Calls since the open that waited for another's sync and needed none of their own.
+   Calls since the open that needed a sync and were served by another's.
    */
   uint64_t syncs_shared;
   /*
-   `LOG_IO_MAPPED`: how the log's files are read.
+   How this handle reads and writes the files: `LOG_IO_MAPPED` or `LOG_IO_FILE`, whichever `LOG_IO_AUTO` chose.
    */
   uint32_t io;
   /*
@@ -528,7 +556,7 @@ const char *log_status_text(log_status_t status);
 
  Threads: any; two opens of one directory for writing exclude each other.
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is
- out of range or not built yet); `LOG_E_NOT_FOUND` (the parent is missing, the path is not a directory, or with
+ out of range); `LOG_E_NOT_FOUND` (the parent is missing, the path is not a directory, or with
  `LOG_NO_CREATE` or `LOG_READ_ONLY` there is no log);
  `LOG_E_LOCKED` (another handle, in this or another process, writes this log); `LOG_E_CORRUPT` (what was durable is
  damaged: nothing was changed); `LOG_E_FORMAT` (a newer format, or no log's file under a log's name); `LOG_E_IO`
@@ -553,7 +581,7 @@ log_status_t log_close(log_t *log, log_error_t *error);
 
 /*
  Deletes the log in the directory `dir`: its own files, then the directory if that is empty. Foreign files stay, and
- then so does the directory.
+ then so does the directory; so does one that `dir` is a symbolic link to, and one on which something is mounted.
 
  Durability: the log's names are gone for good on return. A crash in between may leave the log shorter at its end.
 
@@ -635,14 +663,15 @@ log_status_t log_sync(log_t *log, log_error_t *error);
 
 /*
  Returns when the record at `offset` survives power loss. A sync is begun if need be, so this is `log_sync` for one
- record, with a limit. A read-only handle begins none: it waits for the writer, and looks once a millisecond.
+ record, with a limit. A read-only handle begins none: it waits for the writer's, as `log_wait` does.
 
  `timeout_ms`: in milliseconds; 0 looks once, negative waits for ever. A sync that this call has begun itself is
  waited for, so the call may take one sync's time longer.
 
  Threads: any.
  Returns: `LOG_OK` (it is durable); `LOG_TIMEOUT` (not yet); `LOG_E_ARGUMENT` (NULL); `LOG_E_BEYOND` (there is no
- such record yet); `LOG_E_IO`; `LOG_E_POISONED`; on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
+ such record yet, or no more); `LOG_E_IO`; `LOG_E_POISONED`; on a read-only handle also what `log_stat` says;
+ `LOG_E_BUG`.
  */
 log_status_t log_wait_durable(log_t *log, uint64_t offset, int64_t timeout_ms, log_error_t *error);
 
@@ -661,6 +690,65 @@ log_status_t log_wait_durable(log_t *log, uint64_t offset, int64_t timeout_ms, l
  `LOG_E_NOT_FOUND` (a read-only handle whose log was removed); `LOG_E_BUG`.
  */
 log_status_t log_read(log_t *log, uint64_t offset, void *buf, size_t capacity, size_t *out_len, log_error_t *error);
+
+/*
+ Finds the first record that was appended at `timestamp_ns` or later. Times never run back within a log, whatever the
+ clock did and however it was cut, so it is a binary search: it looks at some twenty records, and at the headers of
+ some ten segments the first time. Records have the time of the kernel's last tick, 1 to 10 ms before they were
+ appended, or that of `log_append_records`.
+
+ A damaged record has no time, and is passed over. Records that are trimmed do not count.
+
+ `timestamp_ns`: nanoseconds since 1970 UTC; 0 finds the first record. `out_offset`: gets the record's offset; may be
+ NULL.
+
+ Threads: any; it takes no lock that an append holds.
+ Returns: `LOG_OK`; `LOG_E_BEYOND` (every record is earlier, or there is none; the log's next offset stands in
+ `error->offset`: a cursor there meets the records of that time when they come); `LOG_E_ARGUMENT` (NULL);
+ `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_NOT_FOUND` (a read-only handle whose log was removed);
+ `LOG_E_BUG`.
+ */
+log_status_t log_find_time(log_t *log, uint64_t timestamp_ns, uint64_t *out_offset, log_error_t *error);
+
+/*
+ Returns when there is a record at `offset`, at once if it is there already. It sleeps meanwhile and uses no
+ processor time; whoever appends wakes it, in any process of this machine. A signal does not end the wait.
+
+ A read-only handle goes on waiting when the writer closes the log or is killed, and goes on with the next writer. If
+ it may write the log's directory, it sets a word of `LIVE` by which the writer knows that somebody sleeps. If it may
+ not, where the writer's page is none to be believed (another mount that shows other device numbers), or where one of
+ the two has `LOG_IO_FILE`, nobody wakes it: it looks by itself, again and again when a quarter more has been waited
+ than at the look before, 0.2 ms apart at first and 1.25 s at most. So it hears of a record late by at most a quarter
+ of the wait before it, and by 1.25 s; each call begins anew. The right to write `LIVE` alone is enough to be woken.
+
+ `timeout_ms`: in milliseconds; 0 looks once, negative waits for ever.
+
+ Durability: the record may not be durable yet; `log_wait_durable` waits for that.
+
+ Threads: any. `log_close` must not be called meanwhile; a wait that it meets ends with `LOG_E_ARGUMENT`.
+ Returns: `LOG_OK` (it is there); `LOG_TIMEOUT` (not yet); `LOG_E_ARGUMENT` (NULL, or `offset` is `LOG_NO_OFFSET`);
+ `LOG_E_TRIMMED` (it was removed, or the log was reset to a later offset); `LOG_E_POISONED` (it is not there, and
+ this handle, which writes the log, writes no more); on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
+ */
+log_status_t log_wait(log_t *log, uint64_t offset, int64_t timeout_ms, log_error_t *error);
+
+/*
+ Gives a file descriptor that is readable when there are new records: for epoll, poll, libuv and their kind. Read its
+ 8 bytes first, then the log, by a cursor until it says `LOG_END`: then no record is missed, and each is heard of. It
+ is readable at first, and may be where nothing is new (records were dropped, or had been read already).
+
+ On a handle that writes the log, each append makes it readable: that is a system call in each append from now on. On
+ a read-only handle a thread of the library does, which this call starts; it waits as `log_wait` does, blocks all
+ signals and ends with `log_close`.
+
+ `out_fd`: gets the descriptor, an `eventfd` with `O_NONBLOCK` and `O_CLOEXEC`: the same one at each call. It belongs
+ to the log: `log_close` closes it, the caller does not, and takes it out of its event loop before.
+
+ Threads: any.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL; or a read-only handle that was opened with `LOG_NO_THREAD`);
+ `LOG_E_MEMORY` (no descriptor or thread left); `LOG_E_IO`; `LOG_E_BUG`.
+ */
+log_status_t log_event_fd(log_t *log, int *out_fd, log_error_t *error);
 
 /*
  Tells how the log stands: offsets, durability, sizes, what the open found. Set `out_stat->struct_size` first.
@@ -682,14 +770,62 @@ log_status_t log_stat(log_t *log, log_stat_t *out_stat, log_error_t *error);
 log_status_t log_segment_at(log_t *log, size_t index, log_segment_t *out_segment, log_error_t *error);
 
 /*
+ Reserves room for a record of up to `len` bytes and says where it is, so that the caller writes the record where it
+ will stand instead of copying it there: `log_commit` then appends it, `log_abort` gives it up. Each reservation ends
+ once, by one of the two, or by `log_close`, which gives it up. A crash before the commit leaves nothing of it.
+
+ While there is a reservation, other threads' writes (appends, reservations, truncations, resets) wait until it ends;
+ a write by the thread that reserved is `LOG_E_ARGUMENT`. Reads, cursors, syncs and trims go on. So keep it short.
+
+ `out_data`: gets the address of `len` bytes, which hold anything, and are the caller's to write until the
+ reservation ends, and not after. It is a multiple of 8. A record that is too large for the ring (256 KiB and more),
+ or any where nothing is mapped, is built in a buffer instead and copied by the commit.
+
+ Durability: none; a full disk is told here, before the record is built.
+
+ Threads: any.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL; this thread has a reservation already); `LOG_E_TOO_LARGE` (longer than
+ `record_max_bytes`); `LOG_E_NO_SPACE`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_POISONED`; `LOG_E_READ_ONLY`;
+ `LOG_E_FORKED`; `LOG_E_BUG`.
+ */
+log_status_t log_reserve(log_t *log, size_t len, void **out_data, log_error_t *error);
+
+/*
+ Appends the record that was built where `log_reserve` said: its first `len` bytes, which may be fewer than were
+ reserved.
+
+ `out_offset`: gets the record's offset, or NULL.
+
+ Durability: as `log_append`.
+
+ Threads: any, not only the one that reserved. The record's bytes must not change during the call.
+ Returns: as `log_append`; `LOG_E_ARGUMENT` (NULL; nothing is reserved; `len` is more than was reserved). Where it
+ fails and the record does not exist, the reservation stays, to be committed again or given up, but on a handle that
+ writes no more (`LOG_E_POISONED`).
+ */
+log_status_t log_commit(log_t *log, size_t len, uint64_t *out_offset, log_error_t *error);
+
+/*
+ Gives a reservation up: nothing is appended, and others may write.
+
+ Durability: none.
+
+ Threads: any, not only the one that reserved.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL; nothing is reserved); `LOG_E_POISONED`; `LOG_E_READ_ONLY`;
+ `LOG_E_FORKED`; `LOG_E_BUG`.
+ */
+log_status_t log_abort(log_t *log, log_error_t *error);
+
+/*
  Opens a cursor that stands before the record at `offset`, which may be any from the log's first to its next one:
  there it waits for what will be appended.
 
  A cursor stands at an offset, whatever becomes of the records there. Where they are trimmed or reset away, its next
- step says `LOG_E_TRIMMED`. Where the log is cut at or before it, its next step says `LOG_END` until the log has
- grown past its offset again, and it goes on there. So who wants to see what takes the place of records that were
- dropped seeks to where the log was cut (`log_cursor_seek`). Views that it gave stay as they are until the next call
- on it.
+ step says `LOG_E_TRIMMED`, and so does each one until it is moved (`log_cursor_seek` to `first_offset` of
+ `log_stat`, which the message tells, too). Where the log is cut at or before it, its next step says `LOG_END` until
+ the log has grown past its offset again, and it goes on there. So who wants to see what takes the place of records
+ that were dropped seeks to where the log was cut (`log_cursor_seek`). Views that it gave stay as they are until the
+ next call on it.
 
  `out_cursor`: gets the cursor, which `log_cursor_close` frees, before or after `log_close`.
 
@@ -749,6 +885,21 @@ log_status_t log_cursor_prev(log_cursor_t *cursor, log_record_t *out_record, log
 log_status_t log_cursor_seek(log_cursor_t *cursor, uint64_t offset, log_error_t *error);
 
 /*
+ Returns when `log_cursor_next` has a record to give, at once if it has one already. It waits as `log_wait` does.
+
+ Where the log was cut before the cursor, that is when the log has grown past the cursor's offset again.
+
+ `timeout_ms`: in milliseconds; 0 looks once, negative waits for ever.
+
+ Threads: one at a time.
+ Returns: `LOG_OK`; `LOG_TIMEOUT` (there is none yet); `LOG_END` (there is none and there will be none: the cursor is
+ one of a handle that wrote the log and was closed, before or meanwhile); `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED`
+ (its record was removed: seek); `LOG_E_POISONED` (there is none, and the handle, which writes the log, writes no
+ more); on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
+ */
+log_status_t log_cursor_wait(log_cursor_t *cursor, int64_t timeout_ms, log_error_t *error);
+
+/*
  Closes a cursor and frees it, with the views that it gave. NULL is fine.
 
  Threads: one, when no other uses the cursor any more. It cannot fail.
@@ -756,18 +907,162 @@ log_status_t log_cursor_seek(log_cursor_t *cursor, uint64_t offset, log_error_t 
 void log_cursor_close(log_cursor_t *cursor);
 
 /*
+ Saves how far a consumer is: `offset` is that of the next record that it is to consume, so a consumer that saves
+ what follows on a record when it has done with that record misses none, and after a kill repeats only those that it
+ had not saved. It replaces what was saved under that name.
+
+ Whoever may write the directory can save, from any handle (`LOG_READ_ONLY` too) of any process, while the log is
+ being written. Savers of one name wait for each other, and readers never see half of a position. `offset` may lie
+ before the first record.
+
+ `name`: 1 to 100 characters of `[A-Za-z0-9._-]`, but not `"."` or `".."`.
+
+ Durability: on return the position is durable. After a crash meanwhile it is the old one or the new one. It does not
+ make the records before it durable: should a power loss take them, opening the log brings the position back to where
+ the log then ends.
+
+ Threads: any.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL, or such a name); `LOG_E_BEYOND` (`offset` is past the next one);
+ `LOG_E_CORRUPT` (both copies of the old position are damaged, or it is another log's: remove it first);
+ `LOG_E_FORMAT`; `LOG_E_IO` (one of them no permission; nothing is poisoned, and the same call may work again: until
+ one has, a power loss may leave the old position or this one); `LOG_E_NO_SPACE`; `LOG_E_LOCKED` (another process has
+ been saving the same name for 10 seconds); `LOG_E_MEMORY`; on a read-only handle also what `log_stat` says;
+ `LOG_E_BUG`.
+ */
+log_status_t log_position_save(log_t *log, const char *name, uint64_t offset, log_error_t *error);
+
+/*
+ Gives the position that was saved last under this name. Where the log's end was cut since then, by `log_truncate`,
+ `log_reset` or a power loss, to before it, it is the offset of that cut, now and later: the records that took the
+ place of those that were dropped are consumed too. It may lie before the first record: then a cursor cannot be
+ opened there (`LOG_E_TRIMMED`), and the consumer has missed what was trimmed.
+
+ `name`: as in `log_position_save`. `out_offset`: gets the offset of the next record to consume; may be NULL.
+
+ Durability: what another process is saving at this moment may be seen before it is durable.
+
+ Threads: any; it waits for nobody.
+ Returns: `LOG_OK`; `LOG_E_NOT_FOUND` (there is no position of that name, or a read-only handle's log was removed);
+ `LOG_E_ARGUMENT`; `LOG_E_CORRUPT` (as in `log_position_save`); `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_LOCKED`;
+ `LOG_E_MEMORY`; `LOG_E_BUG`.
+ */
+log_status_t log_position_load(log_t *log, const char *name, uint64_t *out_offset, log_error_t *error);
+
+/*
+ Removes a position, a damaged one too.
+
+ `name`: as in `log_position_save`.
+
+ Durability: on return it is gone for good.
+
+ Threads: any.
+ Returns: `LOG_OK`; `LOG_E_NOT_FOUND` (there is none of that name); `LOG_E_ARGUMENT`; `LOG_E_IO`; `LOG_E_LOCKED` (as
+ in `log_position_save`); `LOG_E_MEMORY`; `LOG_E_BUG`.
+ */
+log_status_t log_position_remove(log_t *log, const char *name, log_error_t *error);
+
+/*
+ Tells of one position of the log, `index` 0 being the first by name, in the order of its bytes.
+
+ `name`: gets the name and a NUL; `capacity` bytes, 101 are enough for each. `out_offset`: as in `log_position_load`;
+ may be NULL.
+
+ Threads: any. Positions come and go meanwhile, so `index` may name another one at the next call.
+ Returns: `LOG_OK`; `LOG_END` (`index` lies past the last); `LOG_E_BUFFER` (`capacity` is too small; the message says
+ what it takes); `LOG_E_ARGUMENT` (NULL); `LOG_E_CORRUPT` (this one is damaged: the message names it, and the next
+ index goes on); otherwise as `log_position_load`.
+ */
+log_status_t log_position_at(log_t *log,
+                             size_t index,
+                             char *name,
+                             size_t capacity,
+                             uint64_t *out_offset,
+                             log_error_t *error);
+
+/*
+ Sets a meta: a small fact that must survive with the log, such as a Raft server's vote or the name of a schema. It
+ replaces, as a whole, what was set under that name. Who may set one, and what those who read it meanwhile see, is as
+ in `log_position_save`.
+
+ `name`: as in `log_position_save`; positions and metas have names of their own. `data`: `len` bytes, at most 4096;
+ may be NULL where `len` is 0.
+
+ Durability: on return it is durable. After a crash meanwhile it is the old one or the new one.
+
+ Threads: any.
+ Returns: as `log_position_save`, but for `LOG_E_BEYOND`; `LOG_E_TOO_LARGE` (`len` > 4096).
+ */
+log_status_t log_meta_set(log_t *log, const char *name, const void *data, size_t len, log_error_t *error);
+
+/*
+ Copies a meta into `buf`.
+
+ `name`: as in `log_position_save`. `buf`: `capacity` bytes; NULL with `capacity` 0 asks for the length. `out_len`:
+ gets the meta's length in bytes, also where the buffer is too small; may be NULL.
+
+ Durability: as `log_position_load`.
+
+ Threads: any; it waits for nobody.
+ Returns: as `log_position_load`; `LOG_E_BUFFER` (`capacity` is too small; `*out_len` is written and `buf` left as it
+ is).
+ */
+log_status_t log_meta_get(log_t *log,
+                          const char *name,
+                          void *buf,
+                          size_t capacity,
+                          size_t *out_len,
+                          log_error_t *error);
+
+/*
+ Removes a meta, a damaged one too.
+
+ Durability, threads: as `log_position_remove`.
+ Returns: as `log_position_remove`.
+ */
+log_status_t log_meta_remove(log_t *log, const char *name, log_error_t *error);
+
+/*
+ Tells the name of one meta of the log, `index` 0 being the first by name, in the order of its bytes.
+
+ `name`: gets the name and a NUL; `capacity` bytes, 101 are enough for each.
+
+ Threads: any. Metas come and go meanwhile, so `index` may name another one at the next call.
+ Returns: `LOG_OK`; `LOG_END` (`index` lies past the last); `LOG_E_BUFFER`; `LOG_E_ARGUMENT` (NULL); `LOG_E_IO`;
+ `LOG_E_MEMORY`; on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
+ */
+log_status_t log_meta_at(log_t *log, size_t index, char *name, size_t capacity, log_error_t *error);
+
+/*
  Makes the log begin at `before_offset`, exactly: records before it are gone for every reader. Disk space comes back
  by whole segments. At or below the first offset it does nothing. Views that cursors gave stay as they are; their
- next step says `LOG_E_TRIMMED`.
+ next step says `LOG_E_TRIMMED`. With `LOG_KEEP_UNCONSUMED` it trims no further than to the lowest named position.
 
  Durability: the records before `before_offset` are made durable first, then the new first offset is: on return the
  log begins there after any crash. A crash in between leaves it done or not done.
 
  Threads: any; appends wait for it.
  Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL); `LOG_E_BEYOND` (past the next offset); `LOG_E_IO`; `LOG_E_NO_SPACE`;
- `LOG_E_MEMORY`; `LOG_E_CORRUPT`; `LOG_E_POISONED`; `LOG_E_READ_ONLY`; `LOG_E_BUG`.
+ `LOG_E_MEMORY`; `LOG_E_CORRUPT` (a segment, or with `LOG_KEEP_UNCONSUMED` a position, is damaged); `LOG_E_POISONED`;
+ `LOG_E_READ_ONLY`; `LOG_E_BUG`.
  */
 log_status_t log_trim(log_t *log, uint64_t before_offset, log_error_t *error);
+
+/*
+ Deletes now what `retain_bytes` and `retain_ms` leave no room for, and says what keeps it from that, if anything
+ does. The log does the same by itself when a segment is full, and in the background, but has nobody to tell there:
+ then old segments stay, and it is tried again. So ask it now and then, or when the log takes more room than it
+ should. With `LOG_NO_THREAD` it is also how segments go that grow old while nobody appends. Without limits it does
+ nothing.
+
+ Durability: as `log_trim`.
+
+ Threads: any; appends wait for it.
+ Returns: `LOG_OK` (also where with `LOG_KEEP_UNCONSUMED` a position holds segments back); `LOG_E_ARGUMENT` (NULL);
+ `LOG_E_CORRUPT` (a segment is damaged, or with `LOG_KEEP_UNCONSUMED` a position, which might be the lowest: nothing
+ is deleted; the message names its file and what to do); `LOG_E_IO`; `LOG_E_NO_SPACE`; `LOG_E_MEMORY`;
+ `LOG_E_POISONED`; `LOG_E_READ_ONLY`; `LOG_E_BUG`.
+ */
+log_status_t log_retain(log_t *log, log_error_t *error);
 
 /*
  Drops the records from `from_offset` on; the next record will get that offset. At the next offset it does nothing.
@@ -796,6 +1091,30 @@ log_status_t log_truncate(log_t *log, uint64_t from_offset, log_error_t *error);
  (nothing was changed); `LOG_E_MEMORY`; `LOG_E_POISONED`; `LOG_E_READ_ONLY`; `LOG_E_BUG`.
  */
 log_status_t log_reset(log_t *log, uint64_t next_offset, log_error_t *error);
+
+/*
+ Makes a copy of the log in the directory `to_dir`, as the log stands at one moment of this call, while appends and
+ reads go on. The copy is a log of its own with the same `log_id`: it opens as one that was closed, and neither log
+ ever changes the other. `to_dir` is missing (then it is made, mode 0700, but not its parents) or empty.
+
+ On the same file system full segments are linked, not copied, so that a backup takes little time and space; else
+ they are copied, sharing blocks where the file system can. The active segment is copied. A handle that writes the
+ log makes its full segments durable first; what is not durable all the same (on a read-only handle, or behind a sync
+ that failed) is copied as it reads, and shares nothing. So a backup saves what a poisoned handle still shows. What
+ is damaged in the log is damaged in the copy. The log's lock, its control page and `lost/` are not copied. Named
+ positions and metas are, as they stand a little later, but for those that are damaged.
+
+ Durability: on return the copy is durable, all records of that moment with it, also those that are not durable in
+ the log yet. If the call fails, what was copied is deleted; if the process is killed, what it leaves does not open
+ (`LOG_E_NOT_FOUND`), and `log_remove` deletes it.
+
+ Threads: any. On a read-only handle, too. A log that is trimmed, truncated or reset meanwhile is copied as it stood
+ before or after that.
+ Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL, an empty path); `LOG_E_EXISTS` (`to_dir` is not empty); `LOG_E_NOT_FOUND`
+ (its parent is missing; the log was removed); `LOG_E_IO`; `LOG_E_NO_SPACE` (what was copied is deleted again);
+ `LOG_E_MEMORY`; `LOG_E_CORRUPT` (a header, or on a read-only handle the last record, is damaged); `LOG_E_BUG`.
+ */
+log_status_t log_backup(log_t *log, const char *to_dir, log_error_t *error);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -6,7 +6,7 @@ use crate::sync::{Mutex, MutexGuard, PoisonError};
 use crate::sys::Dir;
 
 #[derive(Default)]
-#[cfg_attr(feature = "model", expect(clippy::large_enum_variant, reason = "shuttle's locks are large"))]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a log")]
 enum State {
     #[default]
     Nothing,
@@ -24,19 +24,21 @@ impl Ahead {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one by `make`, unless there is one. That it fails is no error: who rolls makes his own then, and says why
-    /// he cannot.
-    pub(crate) fn make(&self, make: impl FnOnce() -> Result<Unused>) {
+    /// Makes one by `make`, unless there is one. That it fails, `false`, is no error: who rolls makes his own then, and
+    /// says why he cannot.
+    pub(crate) fn make(&self, make: impl FnOnce() -> Result<Unused>) -> bool {
         {
             let mut state = self.lock();
             if !matches!(*state, State::Nothing) {
-                return;
+                return true;
             }
             *state = State::Busy;
         }
         // Not under the lock: nobody who appends waits for it.
         let made = make();
+        let is_made = made.is_ok();
         *self.lock() = made.map_or(State::Nothing, State::Ready);
+        is_made
     }
 
     /// Takes it, if it is ready and has the room that is needed. `done` must follow when its files have their names, or

@@ -26,6 +26,18 @@ pub enum Sync {
     Never,
 }
 
+/// How a log's files are read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Io {
+    /// [`Io::File`] on the file systems of networks and of user space, [`Io::Mapped`] on all others.
+    #[default]
+    Auto,
+    /// LIVE and the indexes are mapped, and the stores for reading. The fast one.
+    Mapped,
+    /// Nothing is mapped: a bad sector, or a file that somebody else cuts short, is an error and no SIGBUS.
+    File,
+}
+
 /// Flags of [`Config::flags`].
 pub mod flags {
     /// Only read, beside a writer in this or another process, or without one. Nothing is made or changed.
@@ -36,13 +48,11 @@ pub mod flags {
     pub const NO_THREAD: u32 = 4;
     /// Do not verify checksums when reading. Every bounds check stays.
     pub const NO_VERIFY: u32 = 8;
-    /// Retention holds back what a named position has not passed. Not built yet.
+    /// Trims and retention hold back what a named position has not passed.
     pub const KEEP_UNCONSUMED: u32 = 16;
 }
 
-const FLAG_NAMES: [&str; 5] =
-    ["LOG_READ_ONLY", "LOG_NO_CREATE", "LOG_NO_THREAD", "LOG_NO_VERIFY", "LOG_KEEP_UNCONSUMED"];
-const FLAGS_BUILT: u32 = flags::READ_ONLY | flags::NO_CREATE | flags::NO_THREAD | flags::NO_VERIFY;
+const FLAGS: u32 = flags::READ_ONLY | flags::NO_CREATE | flags::NO_THREAD | flags::NO_VERIFY | flags::KEEP_UNCONSUMED;
 
 /// How a log is opened. The default is the safest.
 #[derive(Debug, Clone, Default)]
@@ -59,8 +69,14 @@ pub struct Config {
     pub sync: Sync,
     /// For [`Sync::Interval`]; 0 is 100.
     pub sync_interval_ms: u32,
+    /// The oldest segments go, whole, while all take more bytes on the disk than this; 0 keeps all.
+    pub retain_bytes: u64,
+    /// Segments go whose last record, or whose file, is older than this; 0 keeps all.
+    pub retain_ms: u64,
     /// Of [`flags`].
     pub flags: u32,
+    /// How the files are read and written; it may differ at each open.
+    pub io: Io,
 }
 
 /// A validated configuration, without zeros that stand for defaults.
@@ -72,7 +88,10 @@ pub(crate) struct Limits {
     pub record_bytes: u64,
     pub sync: Sync,
     pub sync_interval: Duration,
+    pub retain_bytes: u64,
+    pub retain_ms: u64,
     pub flags: u32,
+    pub io: Io,
 }
 
 impl Limits {
@@ -110,18 +129,18 @@ impl Config {
             record_bytes,
             sync: self.sync,
             sync_interval: Duration::from_millis(or(u64::from(self.sync_interval_ms), 100)),
+            retain_bytes: self.retain_bytes,
+            retain_ms: self.retain_ms,
             flags: self.flags,
+            io: self.io,
         })
     }
 
     fn check_flags(&self) -> Result<()> {
         let refuse = |text: String| Err(Error::new(Status::Argument, text));
-        let unbuilt = self.flags & !FLAGS_BUILT;
-        if unbuilt != 0 {
-            return match FLAG_NAMES.get(unbuilt.trailing_zeros() as usize) {
-                Some(name) => refuse(format!("flags: {name} is not built in this version")),
-                None => refuse(format!("flags: {unbuilt:#x} is no flag that this version knows")),
-            };
+        let unknown = self.flags & !FLAGS;
+        if unknown != 0 {
+            return refuse(format!("flags: {unknown:#x} is no flag that this version knows"));
         }
         if self.sync_interval_ms != 0 && self.sync != Sync::Interval {
             let value = self.sync_interval_ms;

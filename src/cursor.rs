@@ -1,15 +1,19 @@
-//! A cursor: a place in a log that keeps alive what it reads from. Views are zero-copy where the record is in a store;
-//! what is in the ring still is copied out in runs, so that a view never changes under the caller.
+//! A cursor: a place in a log that keeps alive what it reads from. Views are zero-copy where the record is in a store
+//! that is mapped; what is in the ring still, or in a file that is not mapped, is copied out in runs, so that a view
+//! never changes under the caller.
 
 use crate::error::{Error, Result, Status};
 use crate::follow::Follower;
 use crate::log::{Inner, Log, Side};
-use crate::record::{self, FRAME_HEADER, Frame, Kind, Record};
+use crate::record::{self, FRAME_HEADER, Frame, Record};
 use crate::row::copy_run;
+use crate::run::Run;
 use crate::segment::{Found, Segment};
 use crate::sync::{Arc, reached};
 use crate::tail::{RING_BYTES, THROUGH_RING_BYTES};
-use crate::view::{LOOKS, View};
+use crate::view::{Horizon, LOOKS, View, Waited};
+use crate::waiting::Flood;
+use std::time::{Duration, Instant};
 
 /// A batch has at most so many records, whatever room there is.
 const BATCH_RECORDS: usize = 4096;
@@ -33,13 +37,19 @@ struct Walker<V> {
     /// The segment that it stands in, once it has looked, and the count of the row in which it found that.
     segment: Option<Arc<Segment>>,
     generation: u64,
+    /// Up to where it saw records.
+    seen: Horizon,
     /// Where in that segment the record of `offset` stands; 0 if that is not known.
     position: u64,
-    /// Frames copied out of the ring, from `run_position` of that segment on.
-    run: Vec<u8>,
-    run_position: u64,
+    /// Frames of that segment that were copied out.
+    run: Run,
+    /// The last step went back.
+    back: bool,
     /// What the last batch gave.
     stood: Vec<Stood>,
+    /// Where it stood when a wait last ended, and when that was.
+    waited: Option<(u64, Instant)>,
+    flood: Flood,
 }
 
 /// A record whose bytes lie at `at` in the segment's mapping or in the run.
@@ -110,6 +120,11 @@ impl Cursor {
         walk!(&mut self.0, walker => walker.prev())
     }
 
+    /// Waits until there is a record to step over. `None` waits for ever, a zero duration looks once.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Waited> {
+        walk!(&mut self.0, walker => walker.wait(timeout))
+    }
+
     /// Moves before the record of `offset`: from the log's first to its next one.
     pub fn seek(&mut self, offset: u64) -> Result<()> {
         walk!(&mut self.0, walker => walker.seek(offset))
@@ -124,32 +139,99 @@ impl<V: View> Walker<V> {
             offset,
             segment: None,
             generation: 0,
+            seen: Horizon::default(),
             position: 0,
-            run: Vec::new(),
-            run_position: 0,
+            run: Run::default(),
+            back: false,
             stood: Vec::new(),
+            waited: None,
+            flood: Flood::default(),
         })
     }
 
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<Waited> {
+        let since = |(offset, time): (u64, Instant)| (self.offset.saturating_sub(offset), time.elapsed());
+        let (records, time) = self.waited.map(since).unwrap_or_default();
+        self.flood.count(records, time);
+        let waited = self.inner.wait_for(self.offset, timeout, self.flood.nap(), View::may_grow);
+        self.waited = Some((self.offset, Instant::now()));
+        waited
+    }
+
     fn next(&mut self) -> Result<Option<Record<'_>>> {
+        self.back = false;
+        if let Some(stood) = self.find_at_once() {
+            self.step_over(&stood);
+            return Ok(Some(self.view(&stood)));
+        }
+        self.next_with_care()
+    }
+
+    #[inline(never)]
+    fn next_with_care(&mut self) -> Result<Option<Record<'_>>> {
         match self.find_here() {
             Ok(None) => Ok(None),
             Ok(Some(stood)) => {
                 self.step_over(&stood);
-                self.view(&stood).map(Some)
+                Ok(Some(self.view(&stood)))
             }
             Err(error) => Err(self.step_over_damage(error)),
         }
     }
 
+    /// The next offset, if the cursor's record exists, and stands in its segment if anywhere, which is mapped. (Where
+    /// it is not, the bounds may take a call, and are asked for once, by who needs them.)
+    #[inline(always)]
+    fn goes_on_here(&mut self) -> Option<u64> {
+        self.segment.as_ref()?.mapped()?;
+        let (first, next) = self.inner.bounds_within(self.offset, &mut self.seen).ok()?;
+        let here = self.offset < next
+            && self.offset >= first
+            && self.generation == self.inner.rows().generation()
+            && self.segment.as_ref().is_some_and(|segment| segment.covers(self.offset));
+        here.then_some(next)
+    }
+
+    /// As `find_here`, if the record is found where it mostly is: behind the one before, in the same mapping.
+    #[inline(always)]
+    fn find_at_once(&mut self) -> Option<Stood> {
+        self.goes_on_here()?;
+        let segment = self.segment.as_deref()?;
+        let frame = segment.find_there_at_once(self.position, self.offset, self.inner.check())?;
+        Some(stood(self.offset, &frame, (self.position + FRAME_HEADER) as usize, false))
+    }
+
+    /// Makes as many steps as can be made so, until there are `capacity`. They are as of one moment, at the beginning
+    /// of this.
+    #[inline(always)]
+    fn gather_at_once(&mut self, capacity: usize, gathered: &mut Vec<Stood>) {
+        let Some(next) = self.goes_on_here() else { return };
+        if gathered.try_reserve(capacity).is_err() {
+            return;
+        }
+        let Some(stretch) = self.segment.as_deref().and_then(Segment::stretch) else { return };
+        let check = self.inner.check();
+        let (mut offset, mut position) = (self.offset, self.position);
+        while gathered.len() < capacity && offset < next.min(stretch.limit) {
+            let Some(frame) = stretch.record_at(position, offset, check) else { break };
+            let found = stood(offset, &frame, (position + FRAME_HEADER) as usize, false);
+            offset += 1;
+            position += found.frame_bytes;
+            gathered.push(found);
+        }
+        (self.offset, self.position) = (offset, position);
+    }
+
     fn next_batch<'a>(&'a mut self, capacity: usize, mut take: impl FnMut(Record<'a>)) -> Result<usize> {
         let mut stood = std::mem::take(&mut self.stood);
         stood.clear();
-        let start = self.offset;
+        self.back = false;
+        let (start, steps) = (self.offset, Steps::of(self));
+        steps.walker.gather_at_once(capacity.min(BATCH_RECORDS), &mut stood);
         while stood.len() < capacity.min(BATCH_RECORDS) {
             let found = match stood.last() {
-                None => self.find_here(),
-                like => self.find(like),
+                None => steps.walker.find_here(),
+                like => steps.walker.find(like),
             };
             match found {
                 Ok(Some(found)) => {
@@ -162,19 +244,23 @@ impl<V: View> Walker<V> {
                         }
                         break;
                     }
-                    self.step_over(&found);
+                    steps.walker.step_over(&found);
                     stood.push(found);
                 }
                 Ok(None) => break,
-                Err(_) if self.offset > start => break,
-                Err(error) => return Err(self.step_over_damage(error)),
+                Err(_) if steps.walker.offset > start => break,
+                Err(error) => {
+                    steps.count();
+                    return Err(self.step_over_damage(error));
+                }
             }
         }
+        steps.count();
         self.stood = stood;
         let this: &'a Self = self;
         // All of them lie in the same mapping or run: `find` saw to that.
         if let Some(first) = this.stood.first() {
-            let bytes = this.bytes_of(first)?;
+            let bytes = this.bytes_of(first);
             for found in &this.stood {
                 take(found.view(bytes));
             }
@@ -193,13 +279,14 @@ impl<V: View> Walker<V> {
         }
         let (offset, position) = (self.offset, self.position);
         (self.offset, self.position) = (offset - 1, 0);
+        self.back = true;
         let found = self.find_here().and_then(|stood| match stood {
             Some(stood) => Ok(stood),
             // The log was cut below the cursor: there is no record before it any more.
             None => Err(self.inner.beyond(offset - 1, self.inner.published()?)),
         });
         match found {
-            Ok(stood) => self.view(&stood).map(Some),
+            Ok(stood) => Ok(Some(self.view(&stood))),
             Err(error) => {
                 if !(matches!(error.status(), Status::Corrupt | Status::Lost) && error.detail().offset == self.offset) {
                     (self.offset, self.position) = (offset, position);
@@ -229,14 +316,16 @@ impl<V: View> Walker<V> {
         error
     }
 
-    fn view(&self, stood: &Stood) -> Result<Record<'_>> {
-        Ok(stood.view(self.bytes_of(stood)?))
+    #[inline(always)]
+    fn view(&self, stood: &Stood) -> Record<'_> {
+        stood.view(self.bytes_of(stood))
     }
 
-    fn bytes_of(&self, stood: &Stood) -> Result<&[u8]> {
+    #[inline(always)]
+    fn bytes_of(&self, stood: &Stood) -> &[u8] {
         match &self.segment {
-            Some(segment) if !stood.in_run => segment.store()?.map(),
-            _ => Ok(&self.run),
+            Some(segment) if !stood.in_run => segment.mapped().unwrap_or_default(),
+            _ => self.run.bytes(),
         }
     }
 
@@ -277,13 +366,14 @@ impl<V: View> Walker<V> {
     #[inline]
     fn find(&mut self, like: Option<&Stood>) -> Result<Option<Stood>> {
         // Asked first: a run may hold frames that were copied before they were published.
-        if self.offset >= self.inner.published_past(self.offset)? {
+        let (first, next) = self.inner.bounds_within(self.offset, &mut self.seen)?;
+        if self.offset >= next {
             return Ok(None);
         }
         // A newer row may have other records at this offset.
         if self.generation != self.inner.rows().generation()
             || self.segment.as_ref().is_none_or(|segment| !segment.covers(self.offset))
-            || self.offset < self.inner.first_offset()
+            || self.offset < first
         {
             if like.is_some() {
                 return Ok(None);
@@ -297,7 +387,7 @@ impl<V: View> Walker<V> {
             return Ok(None);
         }
         let Some(segment) = &self.segment else {
-            return Err(Error::new(Status::Bug, "no segment holds a record that there is").at(self.offset));
+            return Err(self.inner.missing(self.offset));
         };
         let found = match self.position {
             0 => segment.find(self.offset, self.inner.check())?,
@@ -310,19 +400,22 @@ impl<V: View> Walker<V> {
                 self.position = position;
                 Ok(Some(stood))
             }
-            Found::InRing(_) if like.is_some() => Ok(None),
+            _ if like.is_some() => Ok(None),
             Found::InRing(position) => self.copy_run(position),
+            Found::InFile(position) => self.copy_from_file(position),
         }
     }
 
     /// The record, if it lies in the run that was copied before.
     #[inline]
     fn in_run(&self) -> Option<Stood> {
-        let start = usize::try_from(self.position.checked_sub(self.run_position)?).ok()?;
-        let bytes = self.run.get(start..).filter(|bytes| !bytes.is_empty())?;
         let segment = self.segment.as_ref()?;
-        let frame = record::decode_frame(bytes, segment.store().ok()?.header().seed, self.offset)?;
-        Some(stood(self.offset, &frame, start + FRAME_HEADER as usize, true)).filter(|_| frame.head.kind != Kind::Seal)
+        if self.run.bytes().is_empty() {
+            return None;
+        }
+        let seed = segment.store().ok()?.header().seed;
+        let (frame, at) = self.run.frame(self.position, seed, self.offset, self.inner.check())?;
+        Some(stood(self.offset, &frame, at + FRAME_HEADER as usize, true))
     }
 
     #[cold]
@@ -352,17 +445,18 @@ impl<V: View> Walker<V> {
         let mut too_late = false;
         loop {
             let there = segment.end().saturating_sub(position).min(bytes);
-            if !copy_run(&segment, self.inner.tail(), position, there, &mut self.run)? {
+            let run = self.run.take_from_ring(position);
+            if !copy_run(&segment, self.inner.tail(), position, there, run)? {
                 reached("cursor: stored before the run was copied");
                 too_late = true;
                 break;
             }
-            (self.position, self.run_position) = (position, position);
+            self.position = position;
             if let Some(stood) = self.in_run() {
                 reached("cursor: whole in the ring");
                 return Ok(Some(stood));
             }
-            let needed = record::decode_head(&self.run).map_or(0, |head| head.frame_bytes());
+            let needed = record::decode_head(self.run.bytes()).map_or(0, |head| head.frame_bytes());
             if needed <= there || needed > THROUGH_RING_BYTES {
                 reached("cursor: no frame in the ring");
                 break;
@@ -379,7 +473,62 @@ impl<V: View> Walker<V> {
                 self.position = position;
                 Ok(Some(stood(self.offset, &frame, (position + FRAME_HEADER) as usize, false)))
             }
+            Found::InFile(position) => self.copy_from_file(position),
             Found::InRing(position) => Err(segment.corrupt(position, self.offset)),
+        }
+    }
+
+    /// Copies a run of frames out of a file, with the cursor's record, which is expected at `position`.
+    fn copy_from_file(&mut self, mut position: u64) -> Result<Option<Stood>> {
+        let Some(segment) = self.segment.clone() else { return Ok(None) };
+        for tries in 0.. {
+            self.position = position;
+            if let Some(stood) = self.in_run() {
+                return Ok(Some(stood));
+            }
+            let check = self.inner.check();
+            if self.run.take_from_file(&segment, position, self.offset, check, self.back)? {
+                return Ok(self.in_run());
+            }
+            // Where the record before ends it does not stand: the index may know better, then the walk.
+            let found = match tries {
+                0 => segment.find(self.offset, check)?,
+                1 => segment.find_astray(self.offset)?,
+                _ => break,
+            };
+            match found {
+                Found::InFile(found) => position = found,
+                Found::InRing(found) => return self.copy_run(found),
+                Found::Stored(..) => break,
+            }
+        }
+        self.run.clear();
+        Err(segment.corrupt(position, self.offset))
+    }
+}
+
+/// Steps of a batch that has not been given yet: should a defect end it, they were not made, and no record is passed
+/// over.
+struct Steps<'a, V: View> {
+    walker: &'a mut Walker<V>,
+    from: Option<(u64, u64)>,
+}
+
+impl<'a, V: View> Steps<'a, V> {
+    fn of(walker: &'a mut Walker<V>) -> Self {
+        let from = Some((walker.offset, walker.position));
+        Self { walker, from }
+    }
+
+    fn count(mut self) {
+        self.from = None;
+    }
+}
+
+impl<V: View> Drop for Steps<'_, V> {
+    fn drop(&mut self) {
+        if let Some(from) = self.from {
+            (self.walker.offset, self.walker.position) = from;
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// The offset that no record has: 2^64 - 1.
 pub const NO_OFFSET: u64 = u64::MAX;
@@ -127,6 +129,9 @@ pub(crate) fn status_text(number: i32) -> &'static std::ffi::CStr {
     lookup(number).map_or(c"This version of the library knows no such status.", |entry| entry.2)
 }
 
+/// The end of a message that says that the handle is of no use any more.
+pub(crate) const OPEN_AGAIN: &str = "close and open the log again";
+
 impl Error {
     /// An error from a failed system call, its status chosen by the error number.
     /// `what` says what failed on which file, e.g. "cannot write 'x.store' at byte 4096".
@@ -170,6 +175,21 @@ impl Error {
     }
 }
 
+/// A path as messages name it: of a long one both ends, so that there is room for what happened to it.
+pub(crate) fn shown(path: &Path) -> String {
+    const WHOLE: usize = 160;
+    const BEGINNING: usize = 40;
+    const END: usize = 110;
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() <= WHOLE {
+        return path.display().to_string();
+    }
+    let is_inside = |at: usize| bytes.get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
+    let beginning = (0..=BEGINNING).rev().find(|at| !is_inside(*at)).unwrap_or(0);
+    let end = (bytes.len() - END..bytes.len()).find(|at| !is_inside(*at)).unwrap_or(bytes.len());
+    format!("{}...{}", String::from_utf8_lossy(&bytes[..beginning]), String::from_utf8_lossy(&bytes[end..]))
+}
+
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -185,6 +205,21 @@ mod tests {
             assert_eq!(status_name(*number), *name);
         }
         assert_eq!(status_name(-7), c"LOG_STATUS_UNKNOWN");
+    }
+
+    #[test]
+    fn of_a_long_path_both_ends_are_shown() {
+        let path = |text: &str| shown(Path::new(text));
+        assert_eq!(path("/a/log"), "/a/log");
+        assert_eq!(path(&"x".repeat(160)), "x".repeat(160));
+        assert_eq!(path(&"x".repeat(4095)), format!("{}...{}", "x".repeat(40), "x".repeat(110)));
+        // Not cut inside a letter, wherever one stands.
+        for before in 0..4 {
+            let text = path(&format!("{}{}", "a".repeat(before), "\u{20AC}".repeat(1000)));
+            assert!(text.len() <= 153 && text.len() > 145 && !text.contains('\u{FFFD}'), "{text}");
+        }
+        let bytes = [b'/'; 1].iter().chain(&[0xFF; 300]).copied().collect::<Vec<_>>();
+        assert!(shown(Path::new(std::ffi::OsStr::from_bytes(&bytes))).contains("..."));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A new segment's files, before they have a place in the log: made when they are needed, or ahead of need.
 
+use crate::checksum::crc32c;
 use crate::error::Result;
 use crate::id::{Id, NEXT_INDEX, NEXT_STORE, temporary_name};
 use crate::index::{Index, Owner};
@@ -9,7 +10,12 @@ use crate::sys::{self, Dir};
 
 /// The header of a new segment of the same log and epoch; the caller sets what differs.
 pub(crate) fn fresh_header(of: &Header) -> Result<Header> {
-    Ok(Header { seed: u32::from_le_bytes(sys::random_bytes()?), created_ns: sys::clock_coarse_ns(), ..*of })
+    Ok(Header { seed: fresh_seed()?, created_ns: sys::clock_coarse_ns(), ..*of })
+}
+
+/// A seed that no other segment has, but by chance.
+pub(crate) fn fresh_seed() -> Result<u32> {
+    Ok(u32::from_le_bytes(sys::random_bytes()?))
 }
 
 /// What makes a segment.
@@ -42,7 +48,7 @@ impl Prepared {
         let names = [id.store_name(), id.index_name()].map(|name| temporary_name(&name));
         let slot = plan.first_slot();
         let store = Store::create(dir, &names[0], header, slot.as_ref(), plan.store_bytes, plan.allocated)?;
-        let index = Index::make(dir, &names[1], Owner::of(&header), plan.index_records, &[]).inspect_err(|_| {
+        let index = Index::make(dir, &names[1], Owner::of(&header), plan.index_records).inspect_err(|_| {
             let _ = dir.unlink(&names[0]);
         })?;
         Ok(Self { store, index, slots: u64::from(slot.is_some()), names })
@@ -54,7 +60,9 @@ impl Prepared {
         let id = Id { base_offset: header.base_offset, epoch: header.epoch };
         let [store_name, index_name] = &self.names;
         let name_them = || {
-            dir.rename(index_name, dir, &id.index_name())?;
+            if self.index.is_file() {
+                dir.rename(index_name, dir, &id.index_name())?;
+            }
             dir.rename(store_name, dir, &id.store_name())
         };
         name_them().inspect_err(|_| {
@@ -68,6 +76,10 @@ impl Prepared {
     }
 }
 
+/// So many entries of an index that is made ahead are seen to, and of a small one such a part.
+const POPULATED_RECORDS: u32 = 64 << 10;
+const POPULATED_PART: u32 = 16;
+
 /// A segment that was made ahead of need: empty, of no place in the log.
 pub(crate) struct Unused {
     store: Store,
@@ -80,9 +92,11 @@ impl Unused {
     pub(crate) fn make(dir: &Dir, of: &Header, store_bytes: u64, allocated: u64, index_records: u32) -> Result<Self> {
         let header = Header { base_offset: 0, timestamp_floor_ns: 0, cause: Cause::Ahead, ..*of };
         let store = Store::create(dir, NEXT_STORE, header, None, store_bytes, allocated)?;
-        let index = Index::make(dir, NEXT_INDEX, Owner::of(&header), index_records, &[]).inspect_err(|_| {
+        let index = Index::make(dir, NEXT_INDEX, Owner::of(&header), index_records).inspect_err(|_| {
             let _ = dir.unlink(NEXT_STORE);
         })?;
+        // The first appends there find it in memory.
+        index.populate(0, u64::from(POPULATED_RECORDS.min(index_records / POPULATED_PART)));
         Ok(Self { store, index, allocated })
     }
 
@@ -106,8 +120,13 @@ impl Unused {
     /// Gives it its place, without any sync: that of its first record makes the header durable too.
     pub(crate) fn settle(mut self, plan: &Plan) -> Result<Prepared> {
         let slot = plan.first_slot();
-        self.store.settle(plan.header, slot.as_ref())?;
-        self.index.set_owner(Owner::of(&plan.header));
+        // As random as the one that it was made with, and another: should power be lost before the first sync, no frame
+        // fits the header that says that there are none. The kernel need not be asked for more of them.
+        let made_with = self.store.header().seed.to_le_bytes();
+        let seed = crc32c(crc32c(0, &made_with), &plan.header.base_offset.to_le_bytes());
+        let header = Header { seed, ..plan.header };
+        self.store.settle(header, slot.as_ref())?;
+        self.index.set_owner(Owner::of(&header));
         let names = [NEXT_STORE, NEXT_INDEX].map(str::to_owned);
         Ok(Prepared { store: self.store, index: self.index, slots: u64::from(slot.is_some()), names })
     }

@@ -1,11 +1,13 @@
-//! An index: for each record of a segment its position in the store. Dense and mapped, written full when it is made. It
-//! is disposable and trusted by nobody: an entry is a hint that the frame proves, or not.
+//! An index: for each record of a segment its position in the store. Dense and mapped, written full when it is made;
+//! where nothing is mapped, kept in memory and written when the segment is sealed. It is disposable and trusted by
+//! nobody: an entry is a hint that the frame proves, or not.
 
 use crate::checksum::crc32c;
+use crate::entries::{Growing, InFile};
 use crate::error::{Error, Result, Status};
 use crate::id::temporary_name;
 use crate::record::{Header, u32_at, u64_at};
-use crate::sys::{Dir, WordMap};
+use crate::sys::{Dir, File, WordMap, takes_no_mapping};
 
 const MAGIC: [u8; 8] = *b"\x8BSEGIDX\n";
 const VERSION: u32 = 1;
@@ -38,6 +40,21 @@ pub(crate) struct Index {
 enum Entries {
     Mapped(WordMap),
     InMemory(Vec<u32>),
+    Growing(Growing),
+    InFile(InFile),
+}
+
+impl Entries {
+    /// Entry `n`; 0 if it is not known.
+    #[inline(never)]
+    fn get(&self, n: usize) -> u32 {
+        match self {
+            Self::Mapped(map) => map.load_u32(HEADER_BYTES as usize + 4 * n).unwrap_or(0),
+            Self::InMemory(entries) => entries.get(n).copied().unwrap_or(0),
+            Self::Growing(entries) => entries.get(n),
+            Self::InFile(entries) => entries.get(n),
+        }
+    }
 }
 
 fn header(owner: Owner, capacity: u32) -> [u8; HEADER_BYTES as usize] {
@@ -64,40 +81,90 @@ fn file_bytes(capacity: u32) -> u64 {
 }
 
 impl Index {
-    /// Makes an index of so many records, with these first entries, over what had the name: whole, or not at all.
-    pub(crate) fn create(dir: &Dir, name: &str, owner: Owner, capacity: u32, entries: &[u32]) -> Result<Self> {
+    /// Makes an index of so many records, over what had the name: whole, or not at all. Where nothing is mapped it is
+    /// no file yet.
+    pub(crate) fn create(dir: &Dir, name: &str, owner: Owner, capacity: u32) -> Result<Self> {
         let temporary = temporary_name(name);
-        let made = Self::make(dir, &temporary, owner, capacity, entries)?;
-        dir.rename(&temporary, dir, name).inspect_err(|_| {
-            // It is no part of the log; what cannot be unlinked now is unlinked by the next open.
-            let _ = dir.unlink(&temporary);
-        })?;
+        let made = Self::make(dir, &temporary, owner, capacity)?;
+        if dir.maps() {
+            Self::name(dir, &temporary, name)?;
+        }
         Ok(made)
     }
 
-    /// Makes one under a name that is none in the log, written full; the caller renames it.
-    pub(crate) fn make(dir: &Dir, name: &str, owner: Owner, capacity: u32, entries: &[u32]) -> Result<Self> {
+    fn name(dir: &Dir, temporary: &str, name: &str) -> Result<()> {
+        dir.rename(temporary, dir, name).inspect_err(|_| {
+            // It is no part of the log; what cannot be unlinked now is unlinked by the next open.
+            let _ = dir.unlink(temporary);
+        })
+    }
+
+    /// Makes one under a name that is none in the log, written full; the caller renames it. Where nothing is mapped it
+    /// is no file.
+    pub(crate) fn make(dir: &Dir, name: &str, owner: Owner, capacity: u32) -> Result<Self> {
+        if !dir.maps() {
+            return Self::growing(capacity, None);
+        }
         let file = dir.create_anew(name)?;
         let fill = || {
             // Allocated first, so that a full disk is met before anything is written.
             file.allocate(0, file_bytes(capacity))?;
             file.write_zeros(0, file_bytes(capacity))?;
             file.write_at(&header(owner, capacity), 0)?;
-            let mut at = HEADER_BYTES;
-            let mut piece = [0; 4096];
-            for run in entries.chunks(piece.len() / 4) {
-                for (bytes, entry) in piece.as_chunks_mut::<4>().0.iter_mut().zip(run) {
-                    *bytes = entry.to_le_bytes();
-                }
-                file.write_at(&piece[..run.len() * 4], at)?;
-                at += run.len() as u64 * 4;
-            }
             Self::map(&file, capacity, true)
         };
         fill().inspect_err(|_| {
             // As above.
             let _ = dir.unlink(name);
         })
+    }
+
+    fn growing(capacity: u32, before: Option<(InFile, usize)>) -> Result<Self> {
+        let growing = Growing::new(capacity, before);
+        let growing = growing.ok_or_else(|| Error::new(Status::Memory, "out of memory for an index"))?;
+        Ok(Self { entries: Entries::Growing(growing), capacity })
+    }
+
+    /// Writes an index of so many records, the first `used` of which stand where `entry` says, over what had the name:
+    /// whole, or not at all. Behind them it is a hole.
+    pub(crate) fn write(
+        dir: &Dir,
+        name: &str,
+        owner: Owner,
+        capacity: u32,
+        used: u32,
+        entry: impl Fn(usize) -> u32,
+    ) -> Result<()> {
+        const STEP: usize = 4096;
+        let temporary = temporary_name(name);
+        let file = dir.create_anew(&temporary)?;
+        let fill = || {
+            file.allocate(0, file_bytes(used))?;
+            file.write_at(&header(owner, capacity), 0)?;
+            let mut piece = [0; 4 * STEP];
+            for first in (0..used as usize).step_by(STEP) {
+                let count = STEP.min(used as usize - first);
+                for (n, bytes) in (first..first + count).zip(piece.as_chunks_mut::<4>().0) {
+                    *bytes = entry(n).to_le_bytes();
+                }
+                file.write_at(&piece[..4 * count], HEADER_BYTES + 4 * first as u64)?;
+            }
+            if capacity > used { file.grow_to(file_bytes(capacity)) } else { Ok(()) }
+        };
+        fill().inspect_err(|_| {
+            // As above.
+            let _ = dir.unlink(&temporary);
+        })?;
+        Self::name(dir, &temporary, name)
+    }
+
+    /// Writes one that is kept in memory, so that others find it: of the first `used` records, with room for
+    /// `capacity`.
+    pub(crate) fn keep(&self, dir: &Dir, name: &str, owner: Owner, capacity: u32, used: u32) -> Result<()> {
+        match &self.entries {
+            Entries::Growing(growing) => Self::write(dir, name, owner, capacity, used, |n| growing.get(n)),
+            _ => Ok(()),
+        }
     }
 
     /// Gives an index that is mapped for writing to a segment.
@@ -109,7 +176,7 @@ impl Index {
         }
     }
 
-    fn map(file: &crate::sys::File, capacity: u32, writable: bool) -> Result<Self> {
+    fn map(file: &File, capacity: u32, writable: bool) -> Result<Self> {
         let len = usize::try_from(file_bytes(capacity))
             .map_err(|_| Error::new(Status::Memory, format!("'{}' does not fit the address space", file.path())))?;
         Ok(Self { entries: Entries::Mapped(WordMap::new(file, len, writable)?), capacity })
@@ -122,27 +189,36 @@ impl Index {
         }
         let file = dir.open_read(name)?;
         let Some(capacity) = Self::check(&file, owner)? else { return Ok(None) };
-        Self::map(&file, capacity, false).map(Some)
+        let mapped = dir.maps().then(|| Self::map(&file, capacity, false));
+        match mapped {
+            Some(Err(error)) if !takes_no_mapping(&error) => Err(error),
+            Some(Ok(mapped)) => Ok(Some(mapped)),
+            _ => Ok(Some(Self { entries: Entries::InFile(InFile::new(file, HEADER_BYTES)), capacity })),
+        }
     }
 
     /// Opens it for writing, with the entries behind `used` set to zeros that have their place on the disk; makes it
-    /// anew, empty, where it is missing, does not fit, or has no room for one more record.
+    /// anew, empty, where it is missing, does not fit, or has no room for one more record. Where nothing is mapped, the
+    /// file stays as it is.
     pub(crate) fn open_to_write(dir: &Dir, name: &str, owner: Owner, used: u32, capacity: u32) -> Result<Self> {
         if dir.stat(name)?.is_some_and(|stat| stat.regular) {
             let file = dir.open_write(name)?;
             // One that is far larger than it need be may be anybody's, and a hole.
             let sane = used..=used.max(capacity).max(SANE_RECORDS);
             if let Some(capacity) = Self::check(&file, owner)?.filter(|capacity| sane.contains(capacity)) {
+                if !dir.maps() {
+                    return Self::growing(capacity, Some((InFile::new(file, HEADER_BYTES), used as usize)));
+                }
                 let start = HEADER_BYTES + 4 * u64::from(used);
                 file.allocate(0, start)?;
                 file.write_zeros(start, file_bytes(capacity) - start)?;
                 return Self::map(&file, capacity, true);
             }
         }
-        Self::create(dir, name, owner, capacity.max(used), &[])
+        Self::create(dir, name, owner, capacity.max(used))
     }
 
-    fn check(file: &crate::sys::File, owner: Owner) -> Result<Option<u32>> {
+    fn check(file: &File, owner: Owner) -> Result<Option<u32>> {
         let mut bytes = [0; HEADER_BYTES as usize];
         let got = file.read_at(&mut bytes, 0)?;
         let size = file.stat()?.bytes;
@@ -159,30 +235,52 @@ impl Index {
         self.capacity
     }
 
+    /// Whether there is a file of it.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.entries, Entries::Mapped(_) | Entries::InFile(_))
+    }
+
     /// Whether entries can be set.
     pub(crate) fn writable(&self) -> bool {
-        matches!(&self.entries, Entries::Mapped(map) if map.writable())
+        match &self.entries {
+            Entries::Mapped(map) => map.writable(),
+            Entries::Growing(_) => true,
+            Entries::InMemory(_) | Entries::InFile(_) => false,
+        }
     }
 
     /// The position of record base + `n`, a multiple of 8; 0 if it is not known.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn position(&self, n: u64) -> u64 {
-        let Some(n) = usize::try_from(n).ok().filter(|n| *n < self.capacity as usize) else { return 0 };
+        if n >= u64::from(self.capacity) {
+            return 0;
+        }
         let entry = match &self.entries {
-            Entries::Mapped(map) => map.load_u32(HEADER_BYTES as usize + 4 * n),
-            Entries::InMemory(entries) => entries.get(n).copied(),
+            Entries::Mapped(map) => map.load_u32(HEADER_BYTES as usize + 4 * n as usize).unwrap_or(0),
+            others => others.get(n as usize),
         };
-        u64::from(entry.unwrap_or(0)) * 8
+        u64::from(entry) * 8
     }
 
     /// Sets the position of record base + `n`.
     #[inline]
     pub(crate) fn set_position(&self, n: u64, position: u64) {
-        if let (Entries::Mapped(map), Ok(n), Ok(entry)) =
-            (&self.entries, usize::try_from(n), u32::try_from(position / 8))
+        if let (Ok(n), Ok(entry)) = (usize::try_from(n), u32::try_from(position / 8))
             && n < self.capacity as usize
         {
-            map.store_u32(HEADER_BYTES as usize + 4 * n, entry);
+            match &self.entries {
+                Entries::Mapped(map) => map.store_u32(HEADER_BYTES as usize + 4 * n, entry),
+                Entries::Growing(entries) => entries.set(n, entry),
+                Entries::InMemory(_) | Entries::InFile(_) => {}
+            }
+        }
+    }
+
+    /// Sees to it that the entries of so many records from base + `n` on can be set without a page fault, where they
+    /// are mapped.
+    pub(crate) fn populate(&self, n: u64, count: u64) {
+        if let (Entries::Mapped(map), Ok(n), Ok(count)) = (&self.entries, usize::try_from(n), usize::try_from(count)) {
+            map.populate(HEADER_BYTES as usize + 4 * n, 4 * count);
         }
     }
 
@@ -202,7 +300,8 @@ mod tests {
     #[test]
     fn entries_read_back_from_the_file() {
         let dir = TempDir::new();
-        let index = Index::create(&dir.open(), "i", OWNER, 5, &[512]).unwrap();
+        let index = Index::create(&dir.open(), "i", OWNER, 5).unwrap();
+        index.set_position(0, 4096);
         index.set_position(1, 8192);
         index.set_position(5, 8);
         let read = Index::open(&dir.open(), "i", OWNER).unwrap().unwrap();
@@ -215,7 +314,7 @@ mod tests {
         let dir = TempDir::new();
         let open = || Index::open(&dir.open(), "i", OWNER).unwrap();
         assert!(open().is_none());
-        Index::create(&dir.open(), "i", OWNER, 100, &[]).unwrap();
+        Index::create(&dir.open(), "i", OWNER, 100).unwrap();
         let good = std::fs::read(dir.path().join("i")).unwrap();
         for byte in 0..36 {
             let mut damaged = good.clone();
@@ -235,8 +334,8 @@ mod tests {
     #[test]
     fn opening_to_write_clears_what_lies_behind_the_end() {
         let dir = TempDir::new();
-        let index = Index::create(&dir.open(), "i", OWNER, 8, &[1, 2, 3, 4]).unwrap();
-        assert_eq!(index.position(3), 32);
+        Index::write(&dir.open(), "i", OWNER, 8, 4, |n| n as u32 + 1).unwrap();
+        assert_eq!(Index::open(&dir.open(), "i", OWNER).unwrap().unwrap().position(3), 32);
         let index = Index::open_to_write(&dir.open(), "i", OWNER, 2, 4).unwrap();
         assert_eq!([0, 1, 2, 3].map(|n| index.position(n)), [8, 16, 0, 0]);
         assert_eq!(index.capacity(), 8);

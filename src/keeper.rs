@@ -3,7 +3,7 @@
 //! given to do whenever it is called, and knows nothing of a log.
 
 use crate::error::Result;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::sys::Worker;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use std::time::Duration;
 struct Wishes {
     work: bool,
     stop: bool,
+    /// The keeper waits for one of them.
+    waits: bool,
 }
 
 /// The bell by which the keeper is called.
@@ -18,6 +20,8 @@ struct Wishes {
 pub(crate) struct Bell {
     wishes: Mutex<Wishes>,
     rung: Condvar,
+    /// The keeper comes by itself.
+    comes: AtomicBool,
 }
 
 impl Bell {
@@ -25,10 +29,21 @@ impl Bell {
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is work.
+    /// There is work. It takes a system call only where the keeper waits.
     pub(crate) fn ring(&self) {
-        self.lock().work = true;
-        self.rung.notify_one();
+        let mut wishes = self.lock();
+        wishes.work = true;
+        if std::mem::take(&mut wishes.waits) {
+            drop(wishes);
+            self.rung.notify_one();
+        }
+    }
+
+    /// There is work, for which a keeper that comes by itself need not be called.
+    pub(crate) fn ring_unless_it_comes(&self) {
+        if !self.comes.load(Ordering::Relaxed) {
+            self.ring();
+        }
     }
 
     fn stop(&self) {
@@ -38,14 +53,20 @@ impl Bell {
 
     /// Waits until there is work, or the interval has passed; `false` when it is time to stop.
     fn wait(&self, interval: Option<Duration>) -> bool {
-        let wishes = self.lock();
+        if interval != Some(Duration::ZERO) {
+            self.comes.store(interval.is_some(), Ordering::Relaxed);
+        }
+        let mut wishes = self.lock();
         let idle = |wishes: &mut Wishes| !wishes.work && !wishes.stop;
+        wishes.waits = true;
         let mut wishes = match interval {
+            Some(Duration::ZERO) => wishes,
             None => self.rung.wait_while(wishes, idle).unwrap_or_else(PoisonError::into_inner),
             Some(interval) => {
                 self.rung.wait_timeout_while(wishes, interval, idle).unwrap_or_else(PoisonError::into_inner).0
             }
         };
+        wishes.waits = false;
         wishes.work = false;
         !wishes.stop
     }
@@ -58,16 +79,18 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts it; it calls `work` each time that the bell was rung, and after each interval.
+    /// Starts it; it calls `work` each time that the bell was rung, and when the time has passed that `work` said last,
+    /// `first` to begin with.
     pub(crate) fn start(
         bell: &Arc<Bell>,
-        interval: Option<Duration>,
-        work: impl Fn() + Send + 'static,
+        first: Option<Duration>,
+        mut work: impl FnMut() -> Option<Duration> + Send + 'static,
     ) -> Result<Self> {
         let waiting = Arc::clone(bell);
         let worker = Worker::start(move || {
+            let mut interval = first;
             while waiting.wait(interval) {
-                work();
+                interval = work();
             }
         })?;
         Ok(Self { bell: Arc::clone(bell), worker })

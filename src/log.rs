@@ -5,23 +5,28 @@ use crate::ahead::Ahead;
 use crate::checksum::crc32c;
 use crate::commit::{Commit, Mark};
 use crate::config::{BATCH_LIMIT_BYTES, Config, Limits, Sync, flags};
-use crate::control::{Control, LIVE, Lock, Standing};
+use crate::control::{Control, LIVE, Lock, OldPage, Standing};
 use crate::error::{Error, Result, Status};
+use crate::event::Event;
 use crate::files;
 use crate::follow::Follower;
 use crate::keeper::{Bell, Keeper};
+use crate::position;
 use crate::record::{Check, Record};
 use crate::recovery;
+use crate::rounds::Rounds;
 use crate::row::Rows;
 use crate::stat::{self, SegmentStat, Stat};
-use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::sys::{self, Dir};
 use crate::tail::{RING_AT, RING_BYTES, Tail};
-use crate::upkeep::{Beginning, Cut};
-use crate::view::{self, View};
-use crate::writer::{self, Appended, Item, Parts, Work, Writer};
+use crate::view::{self, Moment, View};
+use crate::waiting::Awaited;
+use crate::work::Work;
+use crate::writer::{self, Appended, Item, Parts, Writer};
+use crate::zeroed::Zeroed;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// An open log. Shared between threads by reference; it closes when dropped, but [`Log::close`] says if that failed.
 pub struct Log {
@@ -44,15 +49,18 @@ pub(crate) struct Inner {
     dir: Arc<Dir>,
     limits: Limits,
     tail: Tail,
-    control: Control,
-    commit: Commit,
+    pub(crate) control: Control,
+    pub(crate) commit: Commit,
     rows: Rows,
     ahead: Ahead,
     /// By which the keeper is called.
     bell: Arc<Bell>,
     /// By which the syncer is called.
     sync_bell: Arc<Bell>,
-    writer: Mutex<Writer>,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) event: Event,
+    /// Rings when a reservation has ended.
+    pub(crate) unreserved: Condvar,
     /// Held while the log is open; `None` once it is closed.
     lock: Mutex<Option<Lock>>,
     first: AtomicU64,
@@ -78,20 +86,24 @@ impl Log {
             let side = Side::Follower(Arc::new(Follower::open(path, &limits)?));
             return Ok(Self { side, keepers: Vec::new(), open: true });
         }
-        let dir = Arc::new(files::open_dir(path, !limits.has(flags::NO_CREATE))?);
+        let dir = Arc::new(files::open_dir(path, !limits.has(flags::NO_CREATE), limits.io)?);
         let lock = Lock::take(&dir, true)?;
-        let recovered = recovery::recover(&dir, &limits, &lock)?;
+        let old = OldPage::read(lock.file(), RING_AT, RING_BYTES)?;
+        let recovered = recovery::recover(&dir, &limits, &lock, &old)?;
         let (header, found) = (recovered.header, recovered.found);
-        let control = Control::create(lock.file(), &header.log_id, RING_AT, RING_BYTES)?;
-        // A mapping keeps its open file, and with it the lock, until the last cursor goes: so it has an open file of
-        // its own.
-        let tail = Tail::map(&dir.open_write(LIVE)?)?;
+        let live = lock.open_again(&dir)?;
+        let control = Control::create(&live, &header.log_id, RING_AT, RING_BYTES, old.was_closed())?;
+        let mapped = dir.maps();
+        let tail = if mapped { Tail::map(&live)? } else { Tail::none() };
         let mut segments = recovered.segments;
         let Some(active) = segments.pop() else { return Err(Error::new(Status::Bug, "recovery found no segment")) };
         let first = recovered.first_offset;
         let active_id = active.id;
         segments.push(Arc::clone(&active));
-        let commit = Commit::new(recovered.durable, active.id, found.end);
+        position::bring_back(&dir, header.log_id, &segments, found.next_offset)?;
+        // Where nothing is mapped, the file system is remote or copies on write: space written before is worth nothing.
+        let zeroed = Zeroed::new(mapped && limits.sync == Sync::Always);
+        let commit = Commit::new(live, recovered.durable, active.id, found.end, zeroed);
         // Whoever made the last file may have been killed before the directory was synced.
         commit.note_new_file();
         let inner = Arc::new(Inner {
@@ -100,11 +112,13 @@ impl Log {
             tail,
             control,
             commit,
-            rows: Rows::new(segments),
+            rows: Rows::new(segments, mapped),
             ahead: Ahead::default(),
             bell: Arc::default(),
             sync_bell: Arc::default(),
-            writer: Mutex::new(Writer::new(active, header.seed, found)),
+            writer: Mutex::new(Writer::new(active, header.seed, found, mapped)),
+            event: Event::default(),
+            unreserved: Condvar::new(),
             lock: Mutex::new(Some(lock)),
             first: AtomicU64::new(first),
             first_payload_bytes: AtomicU64::new(recovered.first_payload_bytes),
@@ -133,14 +147,20 @@ impl Log {
 
     fn start_keepers(&mut self, inner: &Arc<Inner>) -> Result<()> {
         let (keeping, syncing) = (Arc::clone(inner), Arc::clone(inner));
-        self.keepers.push(Keeper::start(&inner.bell, None, move || keeping.keep())?);
-        let interval = (syncing.limits.sync == Sync::Interval).then_some(syncing.limits.sync_interval);
+        let mut rounds = Rounds::default();
+        self.keepers.push(Keeper::start(&inner.bell, None, move || rounds.go(&keeping.parts()))?);
+        let by_time = syncing.limits.sync == Sync::Interval;
+        let ages = syncing.retention().interval();
+        let interval = by_time.then_some(syncing.limits.sync_interval).into_iter().chain(ages).min();
+        if syncing.retention().is_asked() {
+            // What became too old, or too much, while nobody had the log open.
+            inner.sync_bell.ring();
+        }
         self.keepers.push(Keeper::start(&inner.sync_bell, interval, move || {
             // A failure poisons; the next append says so.
-            let _ = match interval {
-                Some(_) => syncing.sync_to(syncing.published_now()),
-                None => syncing.sync_full_segments(),
-            };
+            let _ = if by_time { syncing.sync_to(syncing.published_now()) } else { syncing.sync_full_segments() };
+            let _ = syncing.retain_ahead();
+            interval
         })?);
         Ok(())
     }
@@ -151,7 +171,7 @@ impl Log {
 
     /// What a write goes to.
     #[inline(always)]
-    fn writing(&self) -> Result<&Inner> {
+    pub(crate) fn writing(&self) -> Result<&Inner> {
         match &self.side {
             Side::Writer(inner) => Ok(inner),
             Side::Follower(follower) => Err(follower.read_only()),
@@ -198,82 +218,6 @@ impl Log {
     pub fn sync(&self) -> Result<()> {
         let inner = self.writing()?;
         inner.sync_to(inner.published_now())
-    }
-
-    /// Returns `true` when the record of `offset` is durable; a sync is begun if need be. `false` if it is not and the
-    /// time is up. `None` waits for ever, a zero duration looks once.
-    pub fn wait_durable(&self, offset: u64, timeout: Option<Duration>) -> Result<bool> {
-        let inner = match &self.side {
-            Side::Writer(inner) => inner,
-            Side::Follower(follower) => return follower.wait_durable(offset, timeout),
-        };
-        let next = inner.published_now();
-        if offset >= next {
-            return Err(inner.beyond(offset, next));
-        }
-        if inner.commit.durable() > offset {
-            return Ok(true);
-        }
-        if inner.commit.is_poisoned() {
-            return Err(inner.commit.poisoned());
-        }
-        if timeout == Some(Duration::ZERO) {
-            return Ok(false);
-        }
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let done = inner.sync_until(offset + 1, deadline)?;
-        // It may have been dropped while this call waited.
-        let next = inner.published_now();
-        if offset >= next { Err(inner.beyond(offset, next)) } else { Ok(done) }
-    }
-
-    /// Makes the log begin at `before`, exactly and durably; whole segments before it are deleted. Below the first
-    /// offset it does nothing.
-    pub fn trim(&self, before: u64) -> Result<()> {
-        let inner = self.writing()?;
-        let is_needed = || {
-            let next = inner.published_now();
-            if before > next { Err(inner.beyond(before, next)) } else { Ok(before > inner.first_offset()) }
-        };
-        if !is_needed()? {
-            return Ok(());
-        }
-        inner.commit.in_office(&inner.control, || {
-            if !is_needed()? {
-                return Ok(());
-            }
-            let mark = inner.mark();
-            inner.lead(&mark)?;
-            let beginning = Beginning::make_durable(&inner.parts(), &mark, before)?;
-            beginning.take_place(&inner.parts(), &inner.writer);
-            Ok(())
-        })
-    }
-
-    /// Drops the records from `from` on, durably. What is before it is durable then, too.
-    pub fn truncate(&self, from: u64) -> Result<()> {
-        let inner = self.writing()?;
-        let is_needed = || inner.check_cursor_offset(from).map(|()| from < inner.published_now());
-        if !is_needed()? {
-            return Ok(());
-        }
-        inner.commit.in_office(&inner.control, || {
-            if !is_needed()? {
-                return Ok(());
-            }
-            inner.lead(&inner.mark())?;
-            inner.cut(&Cut::at(&inner.parts(), from)?)
-        })
-    }
-
-    /// Drops all records and goes on at `next_offset`, durably.
-    pub fn reset(&self, next_offset: u64) -> Result<()> {
-        let inner = self.writing()?;
-        let cut = Cut::all(next_offset)?;
-        inner.commit.in_office(&inner.control, || {
-            inner.lead(&inner.mark())?;
-            inner.cut(&cut)
-        })
     }
 
     /// Hands the record of this offset to `take`: payload and timestamp.
@@ -333,7 +277,7 @@ impl Log {
         let result = match &self.side {
             Side::Writer(inner) => inner.close(),
             Side::Follower(follower) => {
-                follower.rows().forget();
+                kept &= follower.close();
                 Ok(())
             }
         };
@@ -360,7 +304,7 @@ impl Drop for Log {
 }
 
 impl Inner {
-    fn parts(&self) -> Parts<'_> {
+    pub(crate) fn parts(&self) -> Parts<'_> {
         Parts {
             dir: &self.dir,
             limits: &self.limits,
@@ -377,19 +321,31 @@ impl Inner {
 
     #[inline(always)]
     fn check_record(&self, payload: &[u8]) -> Result<()> {
-        if payload.len() as u64 <= self.limits.record_bytes {
+        self.check_len(payload.len())
+    }
+
+    #[inline(always)]
+    pub(crate) fn check_len(&self, len: usize) -> Result<()> {
+        let limit = self.limits.record_bytes;
+        if len as u64 <= limit {
             return Ok(());
         }
-        let (len, limit) = (payload.len(), self.limits.record_bytes);
         Err(Error::new(
             Status::TooLarge,
             format!("the record has {len} bytes; record_max_bytes is {limit}: raise it or split the record"),
         ))
     }
 
-    /// The writer's mutex, if the handle takes writes.
+    /// The writer's mutex, if the handle takes writes, and when nothing is reserved.
     #[inline(always)]
-    fn write(&self) -> Result<MutexGuard<'_, Writer>> {
+    pub(crate) fn write(&self) -> Result<MutexGuard<'_, Writer>> {
+        let writer = self.write_reserved()?;
+        if writer.reservation.is_none() { Ok(writer) } else { self.write_unreserved(writer) }
+    }
+
+    /// The same, whatever is reserved.
+    #[inline(always)]
+    pub(crate) fn write_reserved(&self) -> Result<MutexGuard<'_, Writer>> {
         if self.commit.is_poisoned() {
             return Err(self.commit.poisoned());
         }
@@ -421,20 +377,32 @@ impl Inner {
         Ok(appended.first_offset)
     }
 
-    fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Mark {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).mark()
     }
 
     #[inline(always)]
-    fn after_append(&self, appended: &Appended) -> Result<()> {
-        if appended.work.has(Work::CALL) {
-            self.bell.ring();
+    pub(crate) fn ring_bells(&self, work: Work) {
+        if work.has(Work::CALL) {
+            self.call_keeper(work);
         }
-        if appended.work.has(Work::ROLLED) {
+        if work.has(Work::ROLLED) {
             self.sync_bell.ring();
+            self.retain_after_roll();
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn after_append(&self, appended: &Appended) -> Result<()> {
+        // The mutex was given up behind the publication, by a locked instruction.
+        self.control.alarm().ring_if_passed(Awaited::Records, appended.next_offset);
+        if appended.work.has(Work::EVENT) {
+            self.event.ring();
+        }
+        self.ring_bells(appended.work);
         let synced = match self.limits.sync {
-            Sync::Always => self.sync_to(appended.next_offset),
+            // It was not durable when it was published: if it is by now, that was another's sync.
+            Sync::Always => self.commit_to(appended.next_offset, None).map(|_| ()),
             _ if appended.work.has(Work::MUST_WAIT) => self.sync_full_segments(),
             _ => Ok(()),
         };
@@ -445,39 +413,28 @@ impl Inner {
         self.sync_until(target, None).map(|_| ())
     }
 
-    /// A round of syncs, by whoever is in office.
-    fn lead(&self, mark: &Mark) -> Result<()> {
-        self.commit.lead(&self.dir, &self.tail, &self.control, Some(mark))
+    pub(crate) fn sync_until(&self, target: u64, deadline: Option<Instant>) -> Result<bool> {
+        if self.commit.durable() >= target { Ok(true) } else { self.commit_to(target, deadline) }
     }
 
-    /// Makes a cut, by whoever is in office. Most is synced already, so that appends wait for little.
-    fn cut(&self, cut: &Cut) -> Result<()> {
-        let mut writer = self.write()?;
-        self.lead(&writer.mark())?;
-        writer.cut(&self.parts(), cut)
-    }
-
-    fn sync_until(&self, target: u64, deadline: Option<Instant>) -> Result<bool> {
+    fn commit_to(&self, target: u64, deadline: Option<Instant>) -> Result<bool> {
         self.commit.sync_to(target, deadline, &self.dir, &self.tail, &self.control, || Some(self.mark()))
     }
 
-    /// The keeper's round: what waits in the ring goes to the store, and the next segment is made before it is needed.
-    fn keep(&self) {
-        let row = self.rows.newest();
-        let Some(active) = row.segments.last().filter(|_| !self.commit.is_poisoned()) else { return };
-        let parts = self.parts();
-        // A failure poisons; a full disk is met again, and told, by who appends.
-        let _ = writer::write_out(&parts, active, active.end());
-        writer::make_ahead(&parts, active, self.published_now());
+    #[cold]
+    fn call_keeper(&self, work: Work) {
+        if work.has(Work::HURRY) { self.bell.ring() } else { self.bell.ring_unless_it_comes() }
     }
 
-    fn sync_full_segments(&self) -> Result<()> {
-        let Some(target) = self.commit.full_up_to() else { return Ok(()) };
+    pub(crate) fn sync_full_segments(&self) -> Result<()> {
+        let Some(target) = self.commit.full_up_to().filter(|target| self.commit.durable() < *target) else {
+            return Ok(());
+        };
         self.commit.sync_to(target, None, &self.dir, &self.tail, &self.control, || None).map(|_| ())
     }
 
     #[inline]
-    fn published_now(&self) -> u64 {
+    pub(crate) fn published_now(&self) -> u64 {
         self.published.load(Ordering::Acquire)
     }
 
@@ -501,7 +458,7 @@ impl Inner {
         stat.disk_bytes = stat::disk_bytes_of(&self.dir, LIVE, &row.segments)?;
         (stat.recovered_records, stat.dropped_bytes) = (self.recovered_records, self.dropped_bytes);
         (stat.syncs, stat.syncs_shared) = self.commit.syncs();
-        (stat.writer_pid, stat.log_id) = (sys::process_id(), self.log_id);
+        (stat.writer_pid, stat.log_id, stat.io) = (sys::process_id(), self.log_id, files::io_of(&self.dir));
         Ok(stat)
     }
 
@@ -516,9 +473,19 @@ impl Inner {
         }
         self.rows.forget();
         self.control.end();
-        self.ahead.give_back(&self.dir);
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // Where another handle may write the log, that name may be its own.
+        if self.commit.check_alone().is_ok() {
+            self.ahead.give_back(&self.dir);
+        }
+        *self.lock_of() = None;
+        // Whoever waits for records of this handle waits in vain.
+        self.control.alarm().ring_all();
+        self.event.close();
         result
+    }
+
+    fn lock_of(&self) -> MutexGuard<'_, Option<Lock>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn close_durably(&self) -> Result<()> {
@@ -528,7 +495,9 @@ impl Inner {
         self.sync_to(self.published_now())?;
         let mark = self.mark();
         self.commit.seal_durable(&self.control, &mark)?;
-        mark.segment.punch_behind(mark.slot.position, mark.slot.next_offset - mark.segment.id.base_offset);
+        let records = mark.slot.next_offset - mark.segment.id.base_offset;
+        mark.segment.keep_index(records, true);
+        mark.segment.punch_behind(mark.slot.position, records);
         Ok(())
     }
 }
@@ -546,6 +515,10 @@ impl View for Inner {
     #[inline(always)]
     fn tail(&self) -> &Tail {
         &self.tail
+    }
+
+    fn log_id(&self) -> [u8; 16] {
+        self.log_id
     }
 
     #[inline(always)]
@@ -566,5 +539,29 @@ impl View for Inner {
     #[inline(always)]
     fn first_offset(&self) -> u64 {
         self.first.load(Ordering::Acquire)
+    }
+
+    fn durable(&self) -> u64 {
+        self.commit.durable()
+    }
+
+    fn sync_full(&self) {
+        // A failure has poisoned the handle: the next write tells.
+        let _ = self.sync_full_segments();
+    }
+
+    fn moment(&self) -> Result<Moment> {
+        // Under the mutex nothing rolls, is cut, or begins elsewhere.
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Moment {
+            end: writer.mark().slot,
+            segments: self.rows.newest().segments.clone(),
+            first_offset: self.first_offset(),
+            first_payload_bytes: self.first_payload_bytes.load(Ordering::Acquire),
+        })
+    }
+
+    fn may_grow(&self) -> Result<bool> {
+        if self.commit.is_poisoned() { Err(self.commit.poisoned()) } else { Ok(self.lock_of().is_some()) }
     }
 }

@@ -1,133 +1,296 @@
-//! Small named values, replaced atomically: of these, START, the exact first offset of a log that was trimmed. It knows
-//! its own bytes and nothing of segments.
+//! Values with names, each in a file of its own: the folders `positions/` and `meta/`. Any process that may write the
+//! directory sets them, beside each other and beside the log's writer: a lock on the file makes those who set one wait
+//! for each other, a lock on the folder those who make and remove names. Readers take none. It knows no segments.
 
-use crate::checksum::crc32c;
-use crate::error::{Error, NO_OFFSET, Result, Status};
-use crate::id::temporary_name;
-use crate::record::{u32_at, u64_at};
-use crate::sys::Dir;
+use crate::error::{Error, Result, Status};
+use crate::memory;
+use crate::slots::{self, Kind, Slots, Value};
+use crate::sys::{self, Dir, File, LockFile, Lockable};
+use std::time::{Duration, Instant};
 
-/// The file's name.
-pub(crate) const START: &str = "START";
-const MAGIC: [u8; 8] = *b"\x8BSEGSTR\n";
-const VERSION: u32 = 1;
-const SLOT_BYTES: usize = 64;
-const SLOT_PLACES: [u64; 2] = [0, 512];
-const FILE_BYTES: usize = 1024;
+/// The longest name in bytes.
+pub(crate) const NAME_LIMIT: usize = 100;
+/// The longest data of a meta in bytes.
+pub(crate) const DATA_LIMIT: usize = 4096;
 
-/// Where a trimmed log begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Start {
-    /// Of the active segment when it was trimmed: below the log's floor epoch, it is void.
-    pub epoch: u32,
-    pub first_offset: u64,
-    /// Payload bytes of all records before it, since the log was made or reset.
-    pub prior_payload_bytes: u64,
-    /// Of the log that it belongs to.
-    pub log_id: [u8; 16],
-    count: u64,
+/// What is being made, or was when its maker was killed. No name has a `~`.
+const FRESH: &str = "~new";
+/// Who holds a lock syncs a file or two meanwhile. One that is held for longer is somebody's who was stopped.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSES: (Duration, Duration) = (Duration::from_micros(20), Duration::from_millis(1));
+/// A name that others make and remove all the time is tried so often.
+const TRIES: u32 = 1000;
+
+/// A folder of named values.
+pub(crate) struct Folder {
+    name: &'static str,
+    /// What one of its values is.
+    what: &'static str,
+    kind: Kind,
 }
 
-impl Start {
-    /// A START that says this; it is written with [`Start::store`].
-    pub(crate) fn new(log_id: [u8; 16], epoch: u32, first_offset: u64, prior_payload_bytes: u64) -> Self {
-        Self { epoch, first_offset, prior_payload_bytes, log_id, count: 0 }
-    }
+/// How far consumers are.
+pub(crate) const POSITIONS: Folder = Folder {
+    name: "positions",
+    what: "position",
+    kind: Kind {
+        what: "the position",
+        advice: "remove it with log_position_remove and save it anew",
+        magic: *b"\x8BSEGPOS\n",
+        second_at: 512,
+        data_max: 0,
+    },
+};
 
-    fn encode(&self) -> [u8; SLOT_BYTES] {
-        let mut bytes = [0; SLOT_BYTES];
-        bytes[0..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.epoch.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.count.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.first_offset.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.prior_payload_bytes.to_le_bytes());
-        bytes[40..56].copy_from_slice(&self.log_id);
-        let crc = crc32c(0, &bytes[..60]);
-        bytes[60..64].copy_from_slice(&crc.to_le_bytes());
-        bytes
-    }
+/// Small facts.
+pub(crate) const META: Folder = Folder {
+    name: "meta",
+    what: "meta",
+    kind: Kind {
+        what: "the meta",
+        advice: "remove it with log_meta_remove and set it anew",
+        magic: *b"\x8BSEGMET\n",
+        second_at: 8192,
+        data_max: DATA_LIMIT,
+    },
+};
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.get(..SLOT_BYTES)?;
-        let whole =
-            bytes[..8] == MAGIC && u32_at(bytes, 8)? == VERSION && crc32c(0, &bytes[..60]) == u32_at(bytes, 60)?;
-        let start = Self {
-            epoch: u32_at(bytes, 12)?,
-            first_offset: u64_at(bytes, 24)?,
-            prior_payload_bytes: u64_at(bytes, 32)?,
-            log_id: bytes.get(40..56)?.try_into().ok()?,
-            count: u64_at(bytes, 16)?,
-        };
-        whole.then_some(start)
+/// Refuses what is no name: it is a file's, and nothing else.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if (1..=NAME_LIMIT).contains(&name.len()) && name.bytes().all(fits) && name != "." && name != ".." {
+        return Ok(());
     }
+    let shown: String = name.chars().take(NAME_LIMIT).collect();
+    let text = format!("name is '{shown}'; it must have 1 to 100 characters of [A-Za-z0-9._-], and not be '.' or '..'");
+    Err(Error::new(Status::Argument, text))
+}
 
-    /// Reads it; `None` if the log was never trimmed.
-    pub(crate) fn load(dir: &Dir) -> Result<Option<Self>> {
-        if dir.stat(START)?.is_none() {
-            return Ok(None);
+fn is_missing(error: &Error) -> bool {
+    error.status() == Status::NotFound
+}
+
+/// Opens what is to be locked, and waits for its lock.
+fn lock<T: Lockable>(open: impl FnOnce() -> Result<T>) -> Result<LockFile<T>> {
+    wait_for(LockFile::open(open)?)
+}
+
+/// Waits for a lock, but not for ever. It is held while what is given lives, and by no child that was forked meanwhile.
+fn wait_for<T: Lockable>(what: LockFile<T>) -> Result<LockFile<T>> {
+    let (mut pause, longest) = PAUSES;
+    let began = Instant::now();
+    while !what.file().try_lock()? {
+        if began.elapsed() > PATIENCE {
+            let path = what.file().path();
+            let text = format!("another process has held the lock of '{path}' for 10 s; see what stopped it");
+            return Err(Error::new(Status::Locked, text));
         }
-        let mut bytes = [0; FILE_BYTES];
-        let file = dir.open_read(START)?;
-        let got = file.read_at(&mut bytes, 0)?;
-        let slots = SLOT_PLACES.map(|place| Self::decode(bytes[..got].get(place as usize..)?));
-        let newest = slots.into_iter().flatten().max_by_key(|start| start.count);
-        newest.map(Some).ok_or_else(|| {
-            let text =
-                format!("'{}' is damaged, so the log's first offset is not known; restore it from a copy", file.path());
-            Error::new(Status::Corrupt, text).at(NO_OFFSET)
-        })
+        sys::pause(pause);
+        pause = (2 * pause).min(longest);
+    }
+    Ok(what)
+}
+
+fn listed(folder: &Dir) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    folder.list(|name| match check_name(name) {
+        Ok(()) => memory::push(&mut names, name.to_owned(), "a list of names"),
+        Err(_) => Ok(()),
+    })?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+impl Folder {
+    /// The folder, open; `None` where nothing was ever named.
+    fn open(&self, dir: &Dir) -> Result<Option<Dir>> {
+        let folder = dir.subdir(self.name, false)?;
+        if folder.is_none() && dir.stat(self.name)?.is_some() {
+            let path = dir.path_of(self.name);
+            let text = format!("'{path}' is no directory; it was not followed: move it out of the log's directory");
+            return Err(Error::new(Status::Io, text));
+        }
+        Ok(folder)
     }
 
-    /// Makes it durable: on return the log begins here after any crash. What fails before anything has changed is the
-    /// error as it is; what fails later, so that nobody knows what the disk holds, goes through `doubt`.
-    pub(crate) fn store(mut self, dir: &Dir, doubt: impl Fn(&Error) -> Error) -> Result<()> {
-        let old = Self::load(dir)?;
-        self.count = old.map_or(0, |old| old.count).saturating_add(1);
-        if old.is_none() {
-            let mut bytes = [0; FILE_BYTES];
-            for place in SLOT_PLACES {
-                bytes[place as usize..place as usize + SLOT_BYTES].copy_from_slice(&self.encode());
+    fn folder(&self, dir: &Dir) -> Result<Dir> {
+        self.open(dir)?.ok_or_else(|| self.not_found(dir, ""))
+    }
+
+    /// The folder once more, locked for those who make and remove names.
+    fn lock(&self, dir: &Dir) -> Result<LockFile<Dir>> {
+        lock(|| self.folder(dir))
+    }
+
+    fn not_found(&self, dir: &Dir, name: &str) -> Error {
+        let (what, path) = (self.what, dir.shown());
+        Error::new(Status::NotFound, format!("there is no {what} '{name}' in '{path}'"))
+    }
+
+    fn whose<'a>(&self, slots: &'a Slots, file: &File, log_id: [u8; 16]) -> Result<&'a Value> {
+        let value = slots.newest(file, &self.kind)?;
+        if value.log_id == log_id {
+            return Ok(value);
+        }
+        let (what, path, advice) = (self.what, file.path(), self.kind.advice);
+        Err(Error::new(Status::Corrupt, format!("'{path}' is a {what} of another log; {advice}")))
+    }
+
+    /// Reads a value of this log.
+    pub(crate) fn load(&self, dir: &Dir, log_id: [u8; 16], name: &str) -> Result<Value> {
+        check_name(name)?;
+        let folder = self.open(dir)?.ok_or_else(|| self.not_found(dir, name))?;
+        let no_name = |error: Error| if is_missing(&error) { self.not_found(dir, name) } else { error };
+        let file = folder.open_read(name).map_err(no_name)?;
+        let mut slots = Slots::read(&file, &self.kind)?;
+        if slots.is_damaged() {
+            // Unless it is written all the time: while the lock is held, nobody does.
+            let file = lock(|| folder.open_read(name).map_err(no_name))?;
+            slots = Slots::read(file.file(), &self.kind)?;
+        }
+        self.whose(&slots, &file, log_id).cloned()
+    }
+
+    /// Sets a value, durably; `value` is asked for it while nobody else sets or removes that name.
+    pub(crate) fn set(
+        &self,
+        dir: &Dir,
+        log_id: [u8; 16],
+        name: &str,
+        value: impl Fn(Option<&Value>) -> Result<Option<Value>>,
+    ) -> Result<()> {
+        check_name(name)?;
+        for _ in 0..TRIES {
+            let folder = match self.open(dir)? {
+                Some(folder) => folder,
+                None => dir.subdir(self.name, true)?.ok_or_else(|| self.not_found(dir, name))?,
+            };
+            let locked = match lock(|| folder.open_write(name)) {
+                Ok(locked) => locked,
+                Err(error) if is_missing(&error) => {
+                    if self.make(dir, &folder, name, &value)? {
+                        return Ok(());
+                    }
+                    // Somebody else has.
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let file = locked.file();
+            let stat = file.stat()?;
+            let there = folder.stat(name)?;
+            if there.is_none_or(|there| !there.is_same_file(&stat)) {
+                // It was removed before it was locked.
+                continue;
             }
-            let temporary = temporary_name(START);
-            let file = dir.create_anew(&temporary)?;
-            file.write_at(&bytes, 0)?;
-            file.sync()?;
-            dir.rename(&temporary, dir, START)?;
-            return dir.sync().map_err(|error| doubt(&error));
+            let slots = Slots::read(file, &self.kind)?;
+            let old = self.whose(&slots, file, log_id)?;
+            let Some(value) = value(Some(old))? else { return Ok(()) };
+            if slots.newest_count() <= 1 {
+                // Its maker may have been killed before the name was durable.
+                folder.sync()?;
+                dir.sync()?;
+            }
+            return slots.replace(file, &self.kind, &value);
         }
-        let file = dir.open_write(START)?;
-        let even = usize::from(self.count.is_multiple_of(2));
-        let (place, other) = (SLOT_PLACES[even], SLOT_PLACES[1 - even]);
-        file.write_at(&self.encode(), place).and_then(|()| file.sync()).map_err(|error| doubt(&error))?;
-        // It is done. The other slot follows, so that no slot stands alone, with the next sync of this file or without.
-        let _ = file.write_at(&self.encode(), other);
+        let (what, path) = (self.what, dir.shown());
+        Err(Error::new(Status::Locked, format!("the {what} '{name}' in '{path}' is made and removed all the time")))
+    }
+
+    /// Makes a value's file, and its name durable. `false` if it is there.
+    fn make(
+        &self,
+        dir: &Dir,
+        folder: &Dir,
+        name: &str,
+        value: &impl Fn(Option<&Value>) -> Result<Option<Value>>,
+    ) -> Result<bool> {
+        let _locked = self.lock(dir)?;
+        if folder.stat(name)?.is_some() {
+            return Ok(false);
+        }
+        let Some(value) = value(None)? else { return Ok(true) };
+        slots::make(folder, FRESH, name, &self.kind, &value)?;
+        folder.sync().and_then(|()| dir.sync()).inspect_err(|_| {
+            // As well as can be: it was not set.
+            let _ = folder.unlink(name);
+        })?;
+        Ok(true)
+    }
+
+    /// Removes a name, durably.
+    pub(crate) fn remove(&self, dir: &Dir, name: &str) -> Result<()> {
+        check_name(name)?;
+        let folder = self.open(dir)?.ok_or_else(|| self.not_found(dir, name))?;
+        let _locked = self.lock(dir)?;
+        let missing = folder.stat(name)?.is_none();
+        if !missing {
+            // Who is setting it has done so before it goes. What is no file has nobody who does.
+            let file = LockFile::open(|| folder.open_write(name)).ok();
+            let _locked = file.map(wait_for).transpose()?;
+            folder.unlink(name)?;
+        }
+        // Where it is gone already, whoever removed it may have been killed before that was durable.
+        folder.sync()?;
+        if missing { Err(self.not_found(dir, name)) } else { Ok(()) }
+    }
+
+    /// All names, in order.
+    pub(crate) fn names(&self, dir: &Dir) -> Result<Vec<String>> {
+        let Some(folder) = self.open(dir)? else { return Ok(Vec::new()) };
+        let mut names = Vec::new();
+        for name in listed(&folder)? {
+            // What is planted under a name is none.
+            if folder.stat(&name)?.is_some_and(|stat| stat.regular) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether there may be names.
+    pub(crate) fn is_there(&self, dir: &Dir) -> Result<bool> {
+        Ok(dir.subdir(self.name, false)?.is_some())
+    }
+
+    /// Copies all values of this log to a directory that becomes a copy of it, durably but for the folder's own name.
+    /// One that is damaged stays behind.
+    pub(crate) fn copy(&self, dir: &Dir, to: &Dir, log_id: [u8; 16]) -> Result<()> {
+        let names = if self.is_there(dir)? { self.names(dir)? } else { Vec::new() };
+        if names.is_empty() {
+            return Ok(());
+        }
+        let Some(folder) = to.subdir(self.name, true)? else { return Err(self.not_found(to, "")) };
+        for name in names {
+            match self.load(dir, log_id, &name) {
+                Ok(value) => slots::make(&folder, FRESH, &name, &self.kind, &value)?,
+                Err(error) if matches!(error.status(), Status::NotFound | Status::Corrupt | Status::Format) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        folder.sync()
+    }
+
+    /// Removes what is left of a name whose maker was killed. Nothing depends on it.
+    pub(crate) fn clean(&self, dir: &Dir) {
+        let Ok(folder) = LockFile::open(|| self.folder(dir)) else { return };
+        if folder.file().try_lock().unwrap_or(false) {
+            let _ = folder.file().unlink(FRESH);
+        }
+    }
+
+    /// Removes all names, durably, and the folder if it is empty then.
+    pub(crate) fn remove_all(&self, dir: &Dir) -> Result<()> {
+        let Some(folder) = dir.subdir(self.name, false)? else { return Ok(()) };
+        {
+            let _locked = self.lock(dir)?;
+            for name in listed(&folder)? {
+                folder.unlink(&name)?;
+            }
+            folder.unlink(FRESH)?;
+            folder.sync()?;
+        }
+        dir.remove_dir(self.name)?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::TempDir;
-
-    #[test]
-    fn the_newest_start_is_found_with_either_slot_damaged() {
-        let dir = TempDir::new();
-        assert_eq!(Start::load(&dir.open()).unwrap(), None);
-        for first in 1..6 {
-            Start::new([7; 16], 3, first, 10 * first).store(&dir.open(), Error::clone).unwrap();
-            let good = std::fs::read(dir.path().join(START)).unwrap();
-            for byte in 0..good.len() {
-                let mut damaged = good.clone();
-                damaged[byte] ^= 4;
-                std::fs::write(dir.path().join(START), &damaged).unwrap();
-                let start = Start::load(&dir.open()).unwrap().unwrap();
-                assert_eq!((start.first_offset, start.prior_payload_bytes), (first, 10 * first), "byte {byte}");
-            }
-            std::fs::write(dir.path().join(START), &good).unwrap();
-        }
-        std::fs::write(dir.path().join(START), [0; 1024]).unwrap();
-        assert_eq!(Start::load(&dir.open()).unwrap_err().status(), Status::Corrupt);
     }
 }

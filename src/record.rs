@@ -1,7 +1,8 @@
 //! The bytes of a frame, of a store's header and of a durable slot (docs/FORMAT.md). Pure functions on slices: they
 //! know no file and no ring, and nothing else in the crate knows these bytes.
 
-use crate::checksum::{crc32c, crc32c_words};
+use crate::checksum::{crc32c, crc32c_frame, crc32c_words};
+use crate::seeded::{Bug, seeded};
 
 /// Bytes of a frame before its payload.
 pub(crate) const FRAME_HEADER: u64 = 16;
@@ -57,6 +58,15 @@ impl Head {
     pub(crate) fn fits(&self, seed: u32, offset: u64, payload_crc: u32) -> bool {
         frame_crc(seed, self.word, offset, self.timestamp_ns, payload_crc) == self.crc
     }
+
+    /// The same for the payload itself.
+    #[inline(always)]
+    fn fits_payload(&self, seed: u32, offset: u64, payload: &[u8]) -> bool {
+        if seeded(Bug::PayloadNotChecked) {
+            return self.fits(seed, offset, 0);
+        }
+        crc32c_frame(frame_words(seed, self.word, offset, self.timestamp_ns), payload) == self.crc
+    }
 }
 
 /// A frame of a known place, checked.
@@ -77,10 +87,19 @@ pub struct Record<'a> {
     pub payload: &'a [u8],
 }
 
+/// What a frame's checksum covers before the payload's CRC, in memory order: seed, word, offset, timestamp.
+#[inline(always)]
+fn frame_words(seed: u32, word: u32, offset: u64, timestamp_ns: u64) -> [u64; 3] {
+    let seed = if seeded(Bug::SeedNotChecked) { 0 } else { seed };
+    let word = if seeded(Bug::LengthNotChecked) { 0 } else { word };
+    let offset = if seeded(Bug::OffsetNotChecked) { 0 } else { offset };
+    [u64::from(seed) | u64::from(word) << 32, offset, timestamp_ns]
+}
+
 #[inline]
 fn frame_crc(seed: u32, word: u32, offset: u64, timestamp_ns: u64, payload_crc: u32) -> u32 {
-    // In memory order: seed, word, offset, timestamp, the payload's CRC.
-    crc32c_words([u64::from(seed) | u64::from(word) << 32, offset, timestamp_ns], payload_crc)
+    let payload_crc = if seeded(Bug::PayloadNotChecked) { 0 } else { payload_crc };
+    crc32c_words(frame_words(seed, word, offset, timestamp_ns), payload_crc)
 }
 
 /// Encodes a frame's header. `payload_crc` is the CRC-32C of the payload alone, which is at most 2^28 - 1 bytes long.
@@ -131,7 +150,7 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Option<Head> {
 #[inline(always)]
 pub(crate) fn decode_frame(bytes: &[u8], seed: u32, offset: u64) -> Option<Frame<'_>> {
     let frame = locate_frame(bytes)?;
-    frame.head.fits(seed, offset, crc32c(0, frame.payload)).then_some(frame)
+    frame.head.fits_payload(seed, offset, frame.payload).then_some(frame)
 }
 
 /// Whether a reader proves a frame by its checksum, or trusts the position that it was given.
@@ -155,11 +174,16 @@ pub(crate) fn take_frame(bytes: &[u8], seed: u32, offset: u64, check: Check) -> 
 /// Decodes the frame at the start of `bytes` with all but its checksum checked.
 #[inline(always)]
 pub(crate) fn locate_frame(bytes: &[u8]) -> Option<Frame<'_>> {
-    let head = decode_head(bytes)?;
-    let end = FRAME_HEADER as usize + head.payload_len;
-    let payload = bytes.get(FRAME_HEADER as usize..end)?;
-    let padding = bytes.get(end..end.next_multiple_of(8))?;
-    padding.iter().all(|byte| *byte == 0).then_some(Frame { head, payload })
+    let (start, rest) = bytes.split_at_checked(FRAME_HEADER as usize)?;
+    let head = decode_head(start)?;
+    let payload = rest.get(..head.payload_len)?;
+    let padding = head.payload_len.next_multiple_of(8) - head.payload_len;
+    if padding == 0 {
+        return Some(Frame { head, payload });
+    }
+    // In the last word, above what is the payload's.
+    let last = u64_at(rest, head.payload_len - (8 - padding))?;
+    (last >> (64 - 8 * padding) == 0).then_some(Frame { head, payload })
 }
 
 /// What a SEAL frame says of its segment.
@@ -335,7 +359,7 @@ impl Header {
 }
 
 /// A durable slot: up to where a store, and all before it, has been synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Slot {
     pub count: u64,
     pub position: u64,
@@ -393,13 +417,13 @@ impl Slot {
 }
 
 /// The little-endian number at `at`.
-#[inline]
+#[inline(always)]
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// The little-endian number at `at`.
-#[inline]
+#[inline(always)]
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
@@ -458,6 +482,8 @@ mod tests {
         assert!(decode_frame(&bytes, 7, 43).is_none());
         assert!(decode_frame(&bytes, 8, 42).is_none());
         assert!(decode_frame(&bytes[..bytes.len() - 1], 7, 42).is_none());
+        let (head, crc) = (decode_head(&bytes).unwrap(), crc32c(0, b"payload"));
+        assert!(head.fits(7, 42, crc) && !head.fits(8, 42, crc) && !head.fits(7, 43, crc));
     }
 
     #[test]
@@ -467,6 +493,31 @@ mod tests {
             bytes[..4].copy_from_slice(&u32::to_le_bytes(word));
             assert!(decode_frame(&bytes, 7, 42).is_none(), "{word:#x}");
         }
+    }
+
+    #[test]
+    fn flags_of_a_later_version_make_no_frame() {
+        let payload = b"payload";
+        for flags in 0..16 {
+            let (word, crc) = (7 << 4 | flags, crc32c(0, payload));
+            let mut bytes = frame(payload, 42, Kind::Record { more: false });
+            bytes[..4].copy_from_slice(&u32::to_le_bytes(word));
+            bytes[4..8].copy_from_slice(&frame_crc(7, word, 42, 1234, crc).to_le_bytes());
+            let known = [FLAG_FRAME, FLAG_FRAME | FLAG_MORE, FLAG_FRAME | FLAG_SEAL].contains(&flags);
+            assert_eq!(decode_frame(&bytes, 7, 42).is_some(), known, "flags {flags}");
+        }
+    }
+
+    #[test]
+    fn who_trusts_a_frame_takes_it_by_its_lengths_alone() {
+        let mut bytes = frame(b"payload", 42, Kind::Record { more: false });
+        let taken = take_frame(&bytes, 7, 42, Check::Verify).unwrap();
+        assert_eq!((taken.payload, taken.head.frame_bytes()), (&b"payload"[..], 24));
+        bytes[16] ^= 1;
+        assert!(take_frame(&bytes, 7, 42, Check::Verify).is_none());
+        assert_eq!(take_frame(&bytes, 7, 42, Check::Trust).unwrap().payload, b"qayload");
+        bytes[23] = 1;
+        assert!(take_frame(&bytes, 7, 42, Check::Trust).is_none(), "padding");
     }
 
     #[test]
@@ -500,6 +551,9 @@ mod tests {
         assert_eq!(Header::decode_page(&page), Ok(header()));
         page[1024 + 8] = 2;
         assert_eq!(Header::decode_page(&page), Err(NoHeader::Newer(2)));
+        page[1024 + 20] ^= 1;
+        page[1024 + 8] = 1;
+        assert_eq!(Header::decode_page(&page), Err(NoHeader::Damaged), "one copy says so, the other is damaged");
     }
 
     #[test]

@@ -4,15 +4,18 @@
 
 use crate::checksum::crc32c;
 use crate::config::Limits;
-use crate::control::{self, Lock};
-use crate::ending::{End, Place, doubtful, find_end, start_above_floor};
+use crate::control::{self, Lock, OldPage};
+use crate::ending::{End, Place, begin_above, doubtful, find_end, start_above_floor};
 use crate::error::{Error, Result, Status};
 use crate::files::Files;
 use crate::fresh::{Plan, Prepared, fresh_header};
 use crate::id::{Id, temporary_name};
-use crate::named::{START, Start};
+use crate::memory;
 use crate::record::{self, Cause, Check, FRAME_HEADER, FRAMES_START, Header, SEAL_BYTES, Slot};
-use crate::segment::{Found as Standing, Segment};
+use crate::run::each_stored;
+use crate::seeded::{Bug, seeded};
+use crate::segment::Segment;
+use crate::start::{START, Start};
 use crate::store::{self, FirstPage, Scan, Store};
 use crate::sync::Arc;
 use crate::sys::{self, Dir};
@@ -69,8 +72,8 @@ fn found(place: &Place, header: &Header) -> Found {
 }
 
 /// Makes a directory's log ready for appending, or a new log in it.
-pub(crate) fn recover(dir: &Arc<Dir>, limits: &Limits, lock: &Lock) -> Result<Recovered> {
-    let mut files = Files::list(dir)?;
+pub(crate) fn recover(dir: &Arc<Dir>, limits: &Limits, lock: &Lock, old_page: &OldPage) -> Result<Recovered> {
+    let mut files = Files::list_whole(dir)?;
     let old_tail = OldTail::read(lock.file())?;
     if files.live.is_empty() {
         control::end_session(lock.file());
@@ -78,10 +81,13 @@ pub(crate) fn recover(dir: &Arc<Dir>, limits: &Limits, lock: &Lock) -> Result<Re
         dir.unlink(START)?;
         return create(dir, limits).inspect(|recovered| recovered.bury(dir, &files));
     }
-    let pages = doubtful(dir, &mut files, true)?;
+    let mut pages = doubtful(dir, &mut files, true)?;
     let start = start_above_floor(dir, &pages, &files.live)?;
-    let end = find_end(&pages, files.live.len(), Some(&old_tail))?;
-    let mut recovered = settle(dir, limits, lock, &files.live, pages, &end, &old_tail)?;
+    begin_above(&mut pages, start.as_ref());
+    let same_boot = old_page.is_of_this_boot(&pages[0].header.log_id);
+    let end = find_end(&pages, files.live.len(), Some(&old_tail), !same_boot)?;
+    let old = OldLive { page: old_page, tail: &old_tail };
+    let mut recovered = settle(dir, limits, lock, &files.live, pages, &end, &old)?;
     if let Some(start) = start {
         begin_at(dir, limits, &mut recovered, &start, &files.live)?;
     }
@@ -103,7 +109,9 @@ fn create(dir: &Arc<Dir>, limits: &Limits) -> Result<Recovered> {
         cause: Cause::Roll,
     };
     let active = make(dir, limits, header)?;
-    dir.sync_in_parent()?;
+    if !seeded(Bug::LogNotNamed) {
+        dir.sync_in_parent()?;
+    }
     Ok(Recovered::in_new_segment(Vec::new(), active, header))
 }
 
@@ -121,6 +129,12 @@ fn make(dir: &Arc<Dir>, limits: &Limits, header: Header) -> Result<Segment> {
     Ok(segment)
 }
 
+/// What LIVE held when the log was opened.
+struct OldLive<'a> {
+    page: &'a OldPage,
+    tail: &'a OldTail,
+}
+
 /// Makes good what was found: writes and syncs what is kept, and goes on behind it, in the same file or in a new one.
 fn settle(
     dir: &Arc<Dir>,
@@ -129,21 +143,22 @@ fn settle(
     live: &[Id],
     mut pages: Vec<FirstPage>,
     end: &End,
-    old_tail: &OldTail,
+    old: &OldLive<'_>,
 ) -> Result<Recovered> {
     let (n, good) = (end.n, end.scanned.good);
     let log_id = pages[n].header.log_id;
     // Whatever LIVE says: no record stands before the first one. (A reset that failed behind its moment leaves the
     // poison of an older row.)
-    let poisoned_from = control::poisoned_from(lock.file(), &log_id, RING_BYTES)?;
-    let poisoned_from = poisoned_from.map(|from| from.max(live[0].base_offset));
+    let poisoned_from = old.page.poisoned_from(&log_id).map(|from| from.max(live[0].base_offset));
     let was_clean = end.records_behind_mark == 0 && n == 0 && pages[n].slot.is_some();
     if good.position > end.in_store.position {
-        let run = old_tail.run(end.in_store.position, good.position);
+        // Only the last one was opened for writing, and behind this one names may stand that never got a header.
+        pages[n].file = dir.open_write(&live[end.sure + n].store_name())?;
+        let run = old.tail.run(end.in_store.position, good.position);
         pages[n].file.allocate(end.in_store.position, run.len() as u64)?;
         pages[n].file.write_at(run, end.in_store.position)?;
     }
-    if !was_clean {
+    if !was_clean && !seeded(Bug::RecoveredUnsynced) {
         let synced = pages[..=n].iter().try_for_each(|page| page.file.sync()).and_then(|()| dir.sync());
         synced.inspect_err(|error| {
             // The next open of this boot would find these records in the page cache, and no sync that fails.
@@ -158,13 +173,13 @@ fn settle(
     let header = pages[n].header;
     let row = &live[..=end.sure + n];
     let mut recovered = if let Some(from) = poisoned_from.filter(|from| *from < good.offset) {
-        let doubted = sealed_row(dir, row, header.log_id, good.offset);
+        let doubted = sealed_row(dir, row, header.log_id, good.offset)?;
         let epoch = next_epoch(live.iter().map(|id| id.epoch))?;
         let old = Doubted { segments: &doubted, from, end: good.offset, epoch, last: header, last_place: good };
         let (header, found, active) = write_anew(dir, limits, &old)?;
-        let segments = sealed_before(dir, row, header.log_id, from);
+        let segments = sealed_before(dir, row, header.log_id, from)?;
         Recovered { found, durable: good.offset, ..Recovered::in_new_segment(segments, active, header) }
-    } else if dropped_bytes > 0 || n + 1 < pages.len() {
+    } else if dropped_bytes > 0 && !seeded(Bug::TornTailGoneOn) || n + 1 < pages.len() {
         let header = Header {
             base_offset: good.offset,
             epoch: next_epoch(live.iter().map(|id| id.epoch))?,
@@ -174,7 +189,7 @@ fn settle(
             ..fresh_header(&header)?
         };
         let active = make(dir, limits, header)?;
-        Recovered::in_new_segment(sealed_before(dir, row, header.log_id, good.offset), active, header)
+        Recovered::in_new_segment(sealed_before(dir, row, header.log_id, good.offset)?, active, header)
     } else {
         let mut page = pages.remove(n);
         page.bytes = page.bytes.max(good.position);
@@ -185,10 +200,10 @@ fn settle(
         }
         let mut durable = end.durable;
         if !was_clean {
-            active.write_slot(slot(&good))?;
+            active.write_slot(good.slot())?;
             durable = good.offset;
         }
-        let segments = sealed_row(dir, &row[..end.sure + n], header.log_id, header.base_offset);
+        let segments = sealed_row(dir, &row[..end.sure + n], header.log_id, header.base_offset)?;
         Recovered { found: found(&good, &header), durable, ..Recovered::in_new_segment(segments, active, header) }
     };
     recovered.records_behind_mark = end.records_behind_mark;
@@ -234,25 +249,17 @@ fn begin_at(dir: &Arc<Dir>, limits: &Limits, recovered: &mut Recovered, start: &
 }
 
 /// The segments that begin before `end`, the last of them ended there.
-fn sealed_before(dir: &Arc<Dir>, ids: &[Id], log_id: [u8; 16], end: u64) -> Vec<Arc<Segment>> {
+fn sealed_before(dir: &Arc<Dir>, ids: &[Id], log_id: [u8; 16], end: u64) -> Result<Vec<Arc<Segment>>> {
     let kept = ids.partition_point(|id| id.base_offset < end);
     sealed_row(dir, &ids[..kept], log_id, end)
 }
 
-fn slot(place: &Place) -> Slot {
-    Slot {
-        count: 0,
-        position: place.position,
-        next_offset: place.offset,
-        last_timestamp_ns: place.timestamp_ns,
-        payload_bytes: place.payload_bytes,
-        sealed: place.sealed,
-    }
-}
-
-fn sealed_row(dir: &Arc<Dir>, ids: &[Id], log_id: [u8; 16], end: u64) -> Vec<Arc<Segment>> {
+/// The same for all of these, with room for the active one.
+fn sealed_row(dir: &Arc<Dir>, ids: &[Id], log_id: [u8; 16], end: u64) -> Result<Vec<Arc<Segment>>> {
     let limits = ids.iter().skip(1).map(|id| id.base_offset).chain([end]);
-    ids.iter().zip(limits).map(|(id, limit)| Arc::new(Segment::sealed(dir, *id, log_id, limit))).collect()
+    let mut row = memory::list_of_pieces::<_, Segment>(ids.len() + 1, "the log's row of segments")?;
+    row.extend(ids.iter().zip(limits).map(|(id, limit)| Arc::new(Segment::sealed(dir, *id, log_id, limit))));
+    Ok(row)
 }
 
 fn next_epoch(epochs: impl Iterator<Item = u32>) -> Result<u32> {
@@ -305,7 +312,7 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
         let new = record::encode_head(head.kind, header.seed, offset, head.timestamp_ns, payload.len(), crc);
         store.file()?.write_at(&new, at)?;
         store.file()?.write_at(payload, at + FRAME_HEADER)?;
-        entries.push(u32::try_from(at / 8).unwrap_or(0));
+        memory::push(&mut entries, u32::try_from(at / 8).unwrap_or(0), "the positions of records")?;
         at += head.frame_bytes();
         offset += 1;
         Ok(())
@@ -313,7 +320,7 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
     place.position = at;
     place.payload_bytes = payload_bytes;
     place.sealed = false;
-    let durable = Slot { count: 1, ..slot(&place) };
+    let durable = Slot { count: 1, ..place.slot() };
     store.file()?.sync()?;
     store.write_slot(&durable)?;
     store.file()?.sync()?;
@@ -331,12 +338,8 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
 /// Walks the doubted records, each proved by its checksum.
 fn for_each_frame(old: &Doubted<'_>, mut each: impl FnMut(&record::Head, &[u8]) -> Result<()>) -> Result<()> {
     for segment in old.segments.iter().filter(|segment| segment.limit() > old.from) {
-        for offset in segment.id.base_offset.max(old.from)..segment.limit().min(old.end) {
-            match segment.find(offset, Check::Verify)? {
-                Standing::Stored(frame, _) => each(&frame.head, frame.payload)?,
-                Standing::InRing(position) => return Err(segment.corrupt(position, offset)),
-            }
-        }
+        let offsets = segment.id.base_offset.max(old.from)..segment.limit().min(old.end);
+        each_stored(segment, offsets, Check::Verify, |frame| frame.and_then(|frame| each(&frame.head, frame.payload)))?;
     }
     Ok(())
 }

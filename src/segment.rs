@@ -3,11 +3,13 @@
 
 use crate::error::{Error, Result, Status};
 use crate::fresh::Prepared;
+use crate::guess::Guess;
 use crate::id::Id;
 use crate::index::{Index, Owner};
 use crate::live::Live;
-use crate::record::{Check, FRAMES_START, Frame, Kind, Slot};
+use crate::record::{self, Check, FRAMES_START, Frame, Kind, Slot};
 use crate::store::{self, FirstPage, Store};
+use crate::stretch::Stretch;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, PoisonError};
 use crate::sys::Dir;
 use crate::walk::walk;
@@ -25,29 +27,16 @@ impl Files {
     fn new(store: Store, index: Index) -> Self {
         Self { store, index, rebuilt: OnceLock::new(), guess: Guess::default() }
     }
-}
 
-/// Where a record will be, before the index has said so: records are often of one size. A wrong guess costs nothing.
-#[derive(Default)]
-struct Guess {
-    /// Bytes of a record's frame on average, times 2^16, as learned from record base + `of`.
-    stride: AtomicU64,
-    of: AtomicU64,
-}
-
-impl Guess {
+    /// Where the index says that record base + `n` stands; 0 if it does not know.
     #[inline(always)]
-    fn position(&self, n: u64) -> u64 {
-        FRAMES_START + (n.wrapping_mul(self.stride.load(Ordering::Relaxed)) >> 16)
-    }
-
-    /// Learns from a record's place, but seldom, so that readers do not write what others read.
-    #[inline(always)]
-    fn learn(&self, n: u64, position: u64) {
-        if n > 2 * self.of.load(Ordering::Relaxed) && position > FRAMES_START {
-            self.of.store(n, Ordering::Relaxed);
-            self.stride.store(((position - FRAMES_START) << 16) / n, Ordering::Relaxed);
-        }
+    fn place(&self, n: u64) -> u64 {
+        let index = self.rebuilt.get().unwrap_or(&self.index);
+        // The frame is asked for before the index has answered: the two misses of the cache overlap.
+        self.store.prefetch(self.guess.position(n));
+        let position = index.position(n);
+        self.guess.learn(n, position);
+        position
     }
 }
 
@@ -68,6 +57,10 @@ pub(crate) struct Segment {
     /// How many durable slots have been written.
     slots: AtomicU64,
     walked: Mutex<Walked>,
+    /// Of its header, once it was read; `u64::MAX` until then.
+    floor_ns: AtomicU64,
+    /// Of both files on the disk, once it is full and that was asked; 0 until then.
+    disk_bytes: AtomicU64,
     /// Its files belong to a writer elsewhere: none is written here.
     read_only: bool,
     /// Where that writer tells end and stored position, and the page's layout at which it was the active one.
@@ -92,6 +85,8 @@ struct Walked {
 pub(crate) enum Found<'a> {
     /// The record, in the store's mapping.
     Stored(Frame<'a>, u64),
+    /// Its position, where nothing is mapped: it is in the store if anywhere, and not proved.
+    InFile(u64),
     /// Its position: it is in the ring still.
     InRing(u64),
 }
@@ -118,6 +113,8 @@ impl Segment {
             synced: AtomicBool::new(false),
             slots: AtomicU64::new(0),
             walked: Mutex::default(),
+            floor_ns: AtomicU64::new(u64::MAX),
+            disk_bytes: AtomicU64::new(0),
             read_only: false,
             followed: None,
         }
@@ -150,7 +147,9 @@ impl Segment {
         let id = Id { base_offset: header.base_offset, epoch: header.epoch };
         let slots = page.slot.map_or(0, |slot| slot.count);
         let index = Index::open_to_write(dir, &id.index_name(), Owner::of(&header), used, index_records)?;
-        let files = Files::new(Store::from_first_page(page), index);
+        let store = Store::from_first_page(page);
+        store.set_allocated(end);
+        let files = Files::new(store, index);
         let segment = Self::build(dir, id, header.log_id, Some(files), end, u64::MAX);
         segment.slots.store(slots, Ordering::Relaxed);
         Ok(segment)
@@ -175,8 +174,9 @@ impl Segment {
         let (header, slots) = (page.header, page.slot.map_or(0, |slot| slot.count));
         let bytes = page.bytes.max(store_bytes);
         page.file.grow_to(bytes)?;
-        let index = Index::create(&self.dir, &self.id.index_name(), Owner::of(&header), index_records, &[])?;
+        let index = Index::create(&self.dir, &self.id.index_name(), Owner::of(&header), index_records)?;
         let store = Store::from_first_page(FirstPage { bytes, ..page });
+        store.set_allocated(self.store()?.allocated());
         let files = Files::new(store, index);
         let segment = Self::build(&self.dir, self.id, header.log_id, Some(files), FRAMES_START, u64::MAX);
         segment.slots.store(slots.max(self.slots.load(Ordering::Relaxed)), Ordering::Relaxed);
@@ -198,7 +198,31 @@ impl Segment {
         self.files().map_err(|error| if error.status() == Status::Corrupt { error.at(offset) } else { error })
     }
 
-    fn open(&self) -> Result<Files> {
+    /// No record in it is earlier, and none before it is later. Known without opening it, once it was asked for.
+    pub(crate) fn timestamp_floor_ns(&self) -> Result<u64> {
+        if let Some(files) = self.files.get() {
+            return Ok(files.store.header().timestamp_floor_ns);
+        }
+        let known = self.floor_ns.load(Ordering::Relaxed);
+        if known != u64::MAX {
+            return Ok(known);
+        }
+        let floor_ns = self.first_page()?.header.timestamp_floor_ns;
+        self.floor_ns.store(floor_ns, Ordering::Relaxed);
+        Ok(floor_ns)
+    }
+
+    /// What its files take on the disk, if that was noted.
+    pub(crate) fn known_disk_bytes(&self) -> Option<u64> {
+        Some(self.disk_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    /// Notes that, of a full one.
+    pub(crate) fn note_disk_bytes(&self, bytes: u64) {
+        self.disk_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn first_page(&self) -> Result<FirstPage> {
         let name = self.id.store_name();
         let file = self.dir.open_read(&name).map_err(|error| match error.status() {
             Status::NotFound => {
@@ -220,10 +244,15 @@ impl Segment {
             )
             .at(self.id.base_offset));
         }
+        Ok(page)
+    }
+
+    fn open(&self) -> Result<Files> {
+        let page = self.first_page()?;
         let owner = Owner::of(&page.header);
         let index = Index::open(&self.dir, &self.id.index_name(), owner).ok().flatten();
         let index = index.unwrap_or_else(|| Index::in_memory(Vec::new()));
-        Ok(Files::new(Store::mapped(page)?, index))
+        Ok(Files::new(Store::for_reading(page)?, index))
     }
 
     /// Whether its files are open.
@@ -235,6 +264,9 @@ impl Segment {
     pub(crate) fn closed_twin(&self) -> Self {
         let twin = Self::build(&self.dir, self.id, self.log_id, None, self.end(), self.limit());
         let twin = Self { read_only: self.read_only, ..twin };
+        // Whoever looks for a time asks it again, though its files are closed.
+        twin.disk_bytes.store(self.disk_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        twin.floor_ns.store(self.timestamp_floor_ns().unwrap_or(u64::MAX), Ordering::Relaxed);
         twin.synced.store(self.is_synced(), Ordering::Relaxed);
         twin
     }
@@ -242,6 +274,12 @@ impl Segment {
     /// The store, opened if need be.
     pub(crate) fn store(&self) -> Result<&Store> {
         Ok(&self.files()?.store)
+    }
+
+    /// The store's bytes, where it is open and mapped.
+    #[inline(always)]
+    pub(crate) fn mapped(&self) -> Option<&[u8]> {
+        self.files.get()?.store.mapped()
     }
 
     /// How many records its index has room for.
@@ -257,6 +295,12 @@ impl Segment {
         }
     }
 
+    /// Sees to it that so many positions from `offset` on can be noted without a page fault.
+    pub(crate) fn populate_index(&self, offset: u64, count: u64) {
+        let n = offset.saturating_sub(self.id.base_offset);
+        self.files.get().into_iter().for_each(|files| files.index.populate(n, count));
+    }
+
     /// Where the index says that the record of `offset` stands; 0 if it does not know.
     pub(crate) fn position_of(&self, offset: u64) -> u64 {
         self.files.get().map_or(0, |files| files.index.position(offset - self.id.base_offset))
@@ -267,7 +311,7 @@ impl Segment {
     pub(crate) fn end(&self) -> u64 {
         match &self.followed {
             None => self.end.load(Ordering::Acquire),
-            Some((live, layout)) => live.end_and_stored(self.id, *layout).0,
+            Some((live, layout)) => live.end(self.id, *layout),
         }
     }
 
@@ -282,7 +326,7 @@ impl Segment {
     pub(crate) fn stored(&self) -> u64 {
         match &self.followed {
             None => self.stored.load(Ordering::Acquire),
-            Some((live, layout)) => live.end_and_stored(self.id, *layout).1,
+            Some((live, layout)) => live.stored(self.id, *layout),
         }
     }
 
@@ -310,9 +354,10 @@ impl Segment {
 
     /// Whether half of its store or of its index is used.
     pub(crate) fn is_half_full(&self, next_offset: u64) -> bool {
-        let Some(files) = self.files.get() else { return false };
         let records = next_offset.saturating_sub(self.id.base_offset);
-        self.end() > files.store.bytes() / 2 || records > u64::from(files.index.capacity()) / 2
+        self.files.get().is_some_and(|files| {
+            self.end() > files.store.bytes() / 2 || records > u64::from(files.index.capacity()) / 2
+        })
     }
 
     /// Whether all of it has been synced.
@@ -333,36 +378,67 @@ impl Segment {
         Ok(())
     }
 
-    /// Gives the space behind the end back to the file system.
-    pub(crate) fn punch_behind(&self, end: u64, records: u64) {
-        const PAGE: u64 = 4096;
-        if let Ok(files) = self.files() {
-            let start = end.next_multiple_of(PAGE);
-            if let Ok(file) = files.store.file() {
-                file.punch(start, files.store.bytes().saturating_sub(start));
-            }
-            let start = Index::used_bytes(records).next_multiple_of(PAGE);
-            let bytes = Index::used_bytes(u64::from(files.index.capacity()));
-            if let (true, Ok(file)) = (bytes > start, self.dir.open_write(&self.id.index_name())) {
-                file.punch(start, bytes - start);
-            }
+    /// Gives the space behind the end back to the file system, if that was not done before.
+    pub(crate) fn punch_once(&self, slot: &Slot) {
+        if self.store().is_ok_and(|store| !store.has_given_back()) {
+            self.punch_behind(slot.position, slot.next_offset - self.id.base_offset);
         }
+    }
+
+    /// Gives the space behind the end back to the file system, as well as can be.
+    pub(crate) fn punch_behind(&self, end: u64, records: u64) {
+        let _ = self.punch(end, records);
+    }
+
+    fn punch(&self, end: u64, records: u64) -> Result<()> {
+        const PAGE: u64 = 4096;
+        let files = self.files()?;
+        files.store.give_back_behind(end.next_multiple_of(PAGE))?;
+        let capacity = u64::from(files.index.capacity());
+        let (start, bytes) = (Index::used_bytes(records).next_multiple_of(PAGE), Index::used_bytes(capacity));
+        if bytes > start {
+            self.dir.open_write(&self.id.index_name())?.punch(start, bytes - start);
+        }
+        Ok(())
     }
 
     /// Finds the record of `offset`, which is at least the base and below the limit and the published offset.
     #[inline(always)]
     pub(crate) fn find(&self, offset: u64, check: Check) -> Result<Found<'_>> {
         let files = self.files_of(offset)?;
-        let n = offset.wrapping_sub(self.id.base_offset);
-        let index = files.rebuilt.get().unwrap_or(&files.index);
-        // The frame is asked for before the index has answered: the two misses of the cache overlap.
-        files.store.prefetch(files.guess.position(n));
-        let position = index.position(n);
-        files.guess.learn(n, position);
+        let position = files.place(offset.wrapping_sub(self.id.base_offset));
         match self.look(files, position, offset, check)? {
             Some(found) => Ok(found),
             None => self.find_by_walking(files, offset),
         }
+    }
+
+    /// The same, if it is as it mostly is: its files are open and mapped, and the index knows. `None` says nothing.
+    #[inline(always)]
+    pub(crate) fn find_at_once(&self, offset: u64, check: Check) -> Option<Frame<'_>> {
+        let files = self.files.get()?;
+        self.look_at_once(files, files.place(offset.wrapping_sub(self.id.base_offset)), offset, check)
+    }
+
+    /// As [`Segment::find_at`], likewise.
+    #[inline(always)]
+    pub(crate) fn find_there_at_once(&self, position: u64, offset: u64, check: Check) -> Option<Frame<'_>> {
+        self.look_at_once(self.files.get()?, position, offset, check)
+    }
+
+    /// Many at once; `None` says nothing.
+    #[inline]
+    pub(crate) fn stretch(&self) -> Option<Stretch<'_>> {
+        let store = &self.files.get()?.store;
+        let (map, stored, limit) = (store.mapped()?, self.stored(), self.limit());
+        let bytes = map.get(..stored.min(map.len() as u64) as usize)?;
+        Some(Stretch { bytes, limit, seed: store.header().seed })
+    }
+
+    #[inline(always)]
+    fn look_at_once<'a>(&self, files: &'a Files, position: u64, offset: u64, check: Check) -> Option<Frame<'a>> {
+        let frame = files.store.frame(files.store.mapped()?, position, self.stored(), offset, check)?;
+        (frame.head.kind != Kind::Seal).then_some(frame)
     }
 
     /// The record of `offset`, expected at `position`.
@@ -380,8 +456,31 @@ impl Segment {
         if position >= stored && position < self.end() {
             return Ok(Some(Found::InRing(position)));
         }
-        let frame = files.store.frame(position, stored, offset, check)?;
+        let Some(map) = files.store.map()? else {
+            return Ok(Some(Found::InFile(position)).filter(|_| files.store.is_place(position, stored)));
+        };
+        let frame = files.store.frame(map, position, stored, offset, check);
         Ok(frame.filter(|frame| frame.head.kind != Kind::Seal).map(|frame| Found::Stored(frame, position)))
+    }
+
+    /// Copies the record of `offset` out of its file into `copy`, from this position. `false` if it does not stand
+    /// there.
+    pub(crate) fn copy_stored(&self, position: u64, offset: u64, check: Check, copy: &mut Vec<u8>) -> Result<bool> {
+        let files = self.files_of(offset)?;
+        let index = files.rebuilt.get().unwrap_or(&files.index);
+        // Where the next one stands tells how long this one is.
+        let hint = index.position((offset - self.id.base_offset).saturating_add(1)).saturating_sub(position);
+        let copied = files.store.copy_frame(position, self.stored(), hint, copy);
+        copied.map_err(|error| error.at(offset))?;
+        let frame = record::take_frame(copy, files.store.header().seed, offset, check);
+        Ok(frame.is_some_and(|frame| frame.head.kind != Kind::Seal))
+    }
+
+    /// Copies a run of frames out of the file, up to `want` bytes from `position` on, at least `needed` of them.
+    pub(crate) fn copy_run(&self, position: u64, want: u64, needed: u64, copy: &mut Vec<u8>) -> Result<()> {
+        // Of a log that is followed, there may be half a frame behind what was published.
+        let upto = self.stored().min(self.end()).max(position.saturating_add(needed));
+        self.store()?.copy_run(position, want.min(upto - position), needed, copy)
     }
 
     /// As [`Segment::find`], where the index led to a place in the ring that does not hold the record.
@@ -428,12 +527,15 @@ impl Segment {
     fn walk_on(&self, files: &Files, live: &Live, n: u64, walked: &mut Walked) -> Result<u64> {
         let (base, seed) = (self.id.base_offset, files.store.header().seed);
         let in_store = |position, offset| -> Result<Option<u64>> {
-            let frame = files.store.frame(position, self.stored(), offset, Check::Verify)?;
-            Ok(frame.filter(|frame| frame.head.kind != Kind::Seal).map(|frame| frame.head.frame_bytes()))
+            let head = files.store.head(position, self.stored(), offset)?;
+            Ok(head.filter(|head| head.kind != Kind::Seal).map(|head| head.frame_bytes()))
         };
         while walked.entries.len() as u64 <= n {
             let (offset, position) = (base + walked.entries.len() as u64, walked.next_position.max(FRAMES_START));
-            let mut bytes = in_store(position, offset)?.or_else(|| live.frame_in_ring(position, seed, offset));
+            let mut bytes = in_store(position, offset)?;
+            if bytes.is_none() {
+                bytes = live.frame_in_ring(position, seed, offset)?;
+            }
             if bytes.is_none() {
                 // What was in the ring when it was looked for may be in the store by now.
                 bytes = in_store(position, offset)?;
@@ -443,7 +545,8 @@ impl Segment {
             walked.entries.push(u32::try_from(position / 8).unwrap_or(0));
             walked.next_position = position + bytes;
         }
-        let stored = self.stored();
+        // Where each frame is written to the store before it is published, the end tells how far that is.
+        let stored = self.stored().min(self.end());
         if walked.entries.len() as u64 <= n && stored > walked.stored {
             // A damaged frame: past it, as far as the store goes.
             walked.stored = stored;
@@ -461,8 +564,20 @@ impl Segment {
 
     /// A good index for the next one who opens the segment. Best effort: this one has it in memory.
     fn replace_index(&self, files: &Files, entries: &[u32]) {
-        if let Ok(capacity) = u32::try_from(entries.len()) {
-            let _ = Index::create(&self.dir, &self.id.index_name(), Owner::of(files.store.header()), capacity, entries);
+        // No store has room for more.
+        let capacity = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        let owner = Owner::of(files.store.header());
+        let entry = |n: usize| entries.get(n).copied().unwrap_or(0);
+        let _ = Index::write(&self.dir, &self.id.index_name(), owner, capacity, capacity, entry);
+    }
+
+    /// Writes the index, where it is kept in memory: of so many records, with room for more if they may come. Best
+    /// effort: whoever misses it walks the store.
+    pub(crate) fn keep_index(&self, records: u64, more: bool) {
+        if let (Some(files), Ok(records)) = (self.files.get(), u32::try_from(records)) {
+            let capacity = if more { files.index.capacity().max(records) } else { records };
+            let owner = Owner::of(files.store.header());
+            let _ = files.index.keep(&self.dir, &self.id.index_name(), owner, capacity, records);
         }
     }
 

@@ -1,7 +1,10 @@
 //! What a log tells of itself and of a segment.
 
+use crate::config::Io;
 use crate::error::Result;
+use crate::id::{Id, NEXT_INDEX, NEXT_STORE};
 use crate::segment::Segment;
+use crate::start::START;
 use crate::sync::Arc;
 use crate::sys::Dir;
 
@@ -28,8 +31,10 @@ pub struct Stat {
     pub appends: u64,
     /// Syncs since the open.
     pub syncs: u64,
-    /// Appends and syncs that were served by another's sync.
+    /// Appends and syncs that needed a sync and were served by another's.
     pub syncs_shared: u64,
+    /// How this handle reads and writes the files: [`Io::Mapped`] or [`Io::File`].
+    pub io: Io,
     /// The writing process.
     pub writer_pid: i32,
     /// Made with the log.
@@ -60,10 +65,16 @@ fn disk_bytes(dir: &Dir, name: &str) -> Result<u64> {
     Ok(dir.stat(name)?.map_or(0, |stat| stat.disk_bytes))
 }
 
-/// Bytes that a log's files take on the disk.
+/// Bytes that a segment's files take on the disk.
+pub(crate) fn segment_disk_bytes(dir: &Dir, id: Id) -> Result<u64> {
+    Ok(disk_bytes(dir, &id.store_name())?.saturating_add(disk_bytes(dir, &id.index_name())?))
+}
+
+/// Bytes that a log's files take on the disk, those of the next segment that wait for their turn among them.
 pub(crate) fn disk_bytes_of(dir: &Dir, live: &str, segments: &[Arc<Segment>]) -> Result<u64> {
-    let names = segments.iter().flat_map(|segment| [segment.id.store_name(), segment.id.index_name()]);
-    names.map(|name| disk_bytes(dir, &name)).try_fold(disk_bytes(dir, live)?, |sum, bytes| Ok(sum + bytes?))
+    let of_segments = segments.iter().flat_map(|segment| [segment.id.store_name(), segment.id.index_name()]);
+    let others = [live, START, NEXT_STORE, NEXT_INDEX].map(str::to_owned);
+    of_segments.chain(others).map(|name| disk_bytes(dir, &name)).sum()
 }
 
 /// Tells of a segment of a log that has records up to `published`; `None` if its files are gone.

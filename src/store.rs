@@ -1,12 +1,13 @@
 //! A store: frames in a file, behind a header. It is written by pwrite only, and read through a read-only mapping, or
-//! by pread when it is walked from end to end. It knows frames and positions, and nothing of offsets' places in the
-//! log.
+//! by pread where nothing is mapped and when it is walked from end to end. It knows frames and positions, and nothing
+//! of offsets' places in the log.
 
 use crate::checksum::crc32c;
 use crate::error::{Error, Result, Status};
 use crate::record::{self, Cause, Check, FRAME_HEADER, FRAMES_START, Frame, Head, Header, NoHeader, Slot};
-use crate::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use crate::sys::{Dir, File, ReadMap};
+use crate::seeded::{Bug, seeded};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, OnceLock, Ordering, PoisonError};
+use crate::sys::{Dir, File, ReadMap, takes_no_mapping};
 
 /// An open store.
 pub(crate) struct Store {
@@ -14,8 +15,15 @@ pub(crate) struct Store {
     file: Mutex<Option<Arc<File>>>,
     header: Header,
     map: OnceLock<ReadMap>,
+    /// Where nothing is mapped: the file again, for reading without a lock.
+    read: OnceLock<Arc<File>>,
+    maps: bool,
     /// Bytes of the file when it was opened or made: so many can be mapped.
     bytes: u64,
+    /// Up to here who appends knows that it has its place on the disk; all, once what is behind was given back.
+    allocated: AtomicU64,
+    /// Held by who allocates or gives back.
+    allocating: Mutex<()>,
 }
 
 /// The first 4 KiB of a store, checked.
@@ -90,14 +98,63 @@ impl Store {
             file.grow_to(bytes)?;
             file.allocate(0, allocated)?;
             file.write_at(&header.encode_page(slot), 0)?;
-            file.sync()
+            if seeded(Bug::HeaderNotSynced) { Ok(()) } else { file.sync() }
         };
         if let Err(error) = fill() {
             // It is no part of the log; what cannot be unlinked now is unlinked by the next try or the next open.
             let _ = dir.unlink(name);
             return Err(error);
         }
-        Ok(Self { file: Mutex::new(Some(Arc::new(file))), header, map: OnceLock::new(), bytes })
+        let made = Self::new(file, header, bytes);
+        made.set_allocated(allocated);
+        Ok(made)
+    }
+
+    fn new(file: File, header: Header, bytes: u64) -> Self {
+        let maps = file.maps();
+        let file = Mutex::new(Some(Arc::new(file)));
+        let (map, read) = (OnceLock::new(), OnceLock::new());
+        Self { file, header, map, read, maps, bytes, allocated: AtomicU64::new(0), allocating: Mutex::new(()) }
+    }
+
+    /// Up to here it has its place on the disk, as far as was seen to.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.allocated.load(Ordering::Acquire)
+    }
+
+    /// So much of it has.
+    pub(crate) fn set_allocated(&self, upto: u64) {
+        self.allocated.store(upto, Ordering::Release);
+    }
+
+    fn allocating(&self) -> MutexGuard<'_, ()> {
+        self.allocating.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Allocates its space up to `upto`. Two that do so wait for each other: where it is done by writing, what the one
+    /// has appended already would be overwritten by the other.
+    pub(crate) fn allocate(&self, upto: u64) -> Result<()> {
+        let _allocating = self.allocating();
+        let from = self.allocated();
+        if from < upto {
+            self.file()?.allocate(from, upto - from)?;
+            self.set_allocated(upto);
+        }
+        Ok(())
+    }
+
+    /// Whether what is behind its end was given back.
+    pub(crate) fn has_given_back(&self) -> bool {
+        self.allocated() == u64::MAX
+    }
+
+    /// Gives the space from `position` on back to the file system: nothing more is appended, so none is allocated
+    /// again.
+    pub(crate) fn give_back_behind(&self, position: u64) -> Result<()> {
+        let _allocating = self.allocating();
+        self.set_allocated(u64::MAX);
+        self.file()?.punch(position, self.bytes.saturating_sub(position));
+        Ok(())
     }
 
     /// Gives a store that was made ahead its real header, which reaches the disk with the first sync.
@@ -109,16 +166,11 @@ impl Store {
 
     /// The store behind a first page that was read.
     pub(crate) fn from_first_page(page: FirstPage) -> Self {
-        Self {
-            file: Mutex::new(Some(Arc::new(page.file))),
-            header: page.header,
-            map: OnceLock::new(),
-            bytes: page.bytes,
-        }
+        Self::new(page.file, page.header, page.bytes)
     }
 
-    /// The same for reading only: mapped at once, so that no file stays open.
-    pub(crate) fn mapped(page: FirstPage) -> Result<Self> {
+    /// The same for reading only: mapped at once, so that no file stays open, but where nothing is mapped.
+    pub(crate) fn for_reading(page: FirstPage) -> Result<Self> {
         let store = Self::from_first_page(page);
         store.map()?;
         store.release_file();
@@ -143,9 +195,9 @@ impl Store {
     }
 
     /// Closes the file of a store that is not written any more, so that a program with many segments does not run out
-    /// of descriptors. Where it cannot be mapped now it stays open.
+    /// of descriptors. Where it cannot be mapped, it stays open.
     pub(crate) fn release_file(&self) {
-        if self.map().is_ok() {
+        if matches!(self.map(), Ok(Some(_))) {
             *self.lock() = None;
         }
     }
@@ -160,25 +212,111 @@ impl Store {
         self.bytes
     }
 
-    /// The mapped file, made on first use.
+    /// The mapped file, made on first use; `None` where nothing is mapped.
     #[inline(always)]
-    pub(crate) fn map(&self) -> Result<&[u8]> {
-        if let Some(map) = self.map.get() {
-            return Ok(map.bytes());
+    pub(crate) fn map(&self) -> Result<Option<&[u8]>> {
+        match self.map.get() {
+            Some(map) => Ok(Some(map.bytes())),
+            None => self.map_now(),
         }
-        let made = ReadMap::new(&*self.file()?, self.bytes as usize)?;
-        Ok(self.map.get_or_init(|| made).bytes())
     }
 
-    /// The frame at `position`, below `limit`, if it is exactly the one of `offset`.
+    /// The mapped file, if it is mapped already.
     #[inline(always)]
-    pub(crate) fn frame(&self, position: u64, limit: u64, offset: u64, check: Check) -> Result<Option<Frame<'_>>> {
-        let map = self.map()?;
-        let end = limit.min(map.len() as u64);
-        if position < FRAMES_START || !position.is_multiple_of(8) || position >= end {
+    pub(crate) fn mapped(&self) -> Option<&[u8]> {
+        self.map.get().map(ReadMap::bytes)
+    }
+
+    #[cold]
+    fn map_now(&self) -> Result<Option<&[u8]>> {
+        if !self.maps {
             return Ok(None);
         }
-        Ok(record::take_frame(&map[position as usize..end as usize], self.header.seed, offset, check))
+        match ReadMap::new(&*self.file()?, self.bytes as usize) {
+            // It is still there to be read by calls.
+            Err(error) if takes_no_mapping(&error) => Ok(None),
+            made => made.map(|made| Some(self.map.get_or_init(|| made).bytes())),
+        }
+    }
+
+    /// Whether a frame can stand at `position`, below `limit`.
+    #[inline(always)]
+    pub(crate) fn is_place(&self, position: u64, limit: u64) -> bool {
+        position >= FRAMES_START && position.is_multiple_of(8) && position < limit.min(self.bytes)
+    }
+
+    /// The frame at `position` of its mapping, below `limit`, if it is exactly the one of `offset`.
+    #[inline(always)]
+    pub(crate) fn frame<'a>(
+        &self,
+        map: &'a [u8],
+        position: u64,
+        limit: u64,
+        offset: u64,
+        check: Check,
+    ) -> Option<Frame<'a>> {
+        let end = limit.min(map.len() as u64);
+        if position < FRAMES_START || !position.is_multiple_of(8) || position >= end {
+            return None;
+        }
+        record::take_frame(&map[position as usize..end as usize], self.header.seed, offset, check)
+    }
+
+    /// The head of the frame at `position`, below `limit`, if it is exactly the one of `offset`, be it mapped or not.
+    pub(crate) fn head(&self, position: u64, limit: u64, offset: u64) -> Result<Option<Head>> {
+        if let Some(map) = self.map()? {
+            return Ok(self.frame(map, position, limit, offset, Check::Verify).map(|frame| frame.head));
+        }
+        let mut copy = Vec::new();
+        self.copy_frame(position, limit, 0, &mut copy)?;
+        Ok(record::decode_frame(&copy, self.header.seed, offset).map(|frame| frame.head))
+    }
+
+    /// The file, for reading, where nothing is mapped.
+    fn reading(&self) -> Result<&File> {
+        if let Some(file) = self.read.get() {
+            return Ok(file);
+        }
+        let file = self.file()?;
+        Ok(self.read.get_or_init(|| file))
+    }
+
+    /// Copies `want` bytes from `position` on into `copy`, or as many as there are. That not all could be read is no
+    /// error, if those are `needed`.
+    pub(crate) fn copy_run(&self, position: u64, want: u64, needed: u64, copy: &mut Vec<u8>) -> Result<()> {
+        copy.clear();
+        let len = usize::try_from(want.min(self.bytes.saturating_sub(position))).unwrap_or(usize::MAX);
+        copy.try_reserve(len).map_err(|_| {
+            Error::new(Status::Memory, format!("out of memory: {len} bytes are needed to read a store"))
+        })?;
+        copy.resize(len, 0);
+        let (got, error) = self.reading()?.read_some(copy, position);
+        copy.truncate(got);
+        match error {
+            Some(error) if (got as u64) < needed => {
+                copy.clear();
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies the frame at `position`, below `limit`, into `copy`, which is empty if no whole frame stands there. It
+    /// may have `hint` bytes, if a frame can have so few and so many. It is not proved.
+    pub(crate) fn copy_frame(&self, position: u64, limit: u64, hint: u64, copy: &mut Vec<u8>) -> Result<()> {
+        copy.clear();
+        if !self.is_place(position, limit) {
+            return Ok(());
+        }
+        let room = limit.min(self.bytes) - position;
+        let want = if (FRAME_HEADER..=HINT_BYTES).contains(&hint) { hint } else { SHORT_BYTES };
+        self.copy_run(position, want.min(room), FRAME_HEADER, copy)?;
+        let bytes = record::decode_head(copy).map_or(0, |head| head.frame_bytes());
+        if bytes <= room && bytes > copy.len() as u64 {
+            self.copy_run(position, bytes, bytes, copy)?;
+        }
+        copy.truncate(if bytes <= copy.len() as u64 { bytes as usize } else { 0 });
+        Ok(())
     }
 
     /// Asks for the bytes at `position` ahead of need.
@@ -205,6 +343,10 @@ pub(crate) struct Scan<'a> {
     buffer_at: u64,
 }
 
+/// Frames that are longer than this are read in two calls: of their own head alone it is believed how long they are.
+const HINT_BYTES: u64 = 64 << 10;
+/// So much is read of a frame of which nothing is known.
+const SHORT_BYTES: u64 = 512;
 const SCAN_BYTES: usize = 256 << 10;
 
 impl<'a> Scan<'a> {
@@ -239,6 +381,22 @@ impl<'a> Scan<'a> {
     pub(crate) fn data_run(&self, position: u64) -> Result<Option<(u64, u64)>> {
         let data = self.file.seek_data(position)?;
         Ok(data.map(|data| (data.max(position), data.max(position).saturating_add(SCAN_BYTES as u64))))
+    }
+
+    /// What may be the header of a whole frame at `position`: its length is looked at, nothing else.
+    pub(crate) fn head(&mut self, position: u64) -> Result<Option<Head>> {
+        const LEN: usize = FRAME_HEADER as usize;
+        let skip = position.checked_sub(self.buffer_at).map_or(usize::MAX, |skip| skip as usize);
+        let head = if skip <= self.buffer.len() {
+            // Held, or where the scan comes by on its way.
+            record::decode_head(self.bytes(position, LEN)?)
+        } else {
+            let mut bytes = [0; LEN];
+            let got = self.file.read_at(&mut bytes, position)?;
+            record::decode_head(&bytes[..got])
+        };
+        let fits = |head: &Head| position.checked_add(head.frame_bytes()).is_some_and(|end| end <= self.bytes);
+        Ok(head.filter(fits))
     }
 
     /// The header at `position` and the CRC of its payload, if a whole frame with zero padding stands there.

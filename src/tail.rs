@@ -2,21 +2,31 @@
 //! out to the store by one pwrite; readers copy out and then ask whether they were too late. It knows frames' places,
 //! not their owners.
 
+use crate::checksum::crc32c;
 use crate::error::{Error, Result, Status};
 use crate::record::{self, Frame};
-use crate::sync::{Ordering, fence};
-use crate::sys::{DoubleMap, File};
+use crate::sync::{Arc, Ordering, fence};
+use crate::sys::{DoubleMap, File, Window};
+use std::ptr::NonNull;
 
 /// Bytes of the ring.
-pub(crate) const RING_BYTES: u64 = if cfg!(feature = "model") { 4 << 10 } else { 1 << 20 };
+pub(crate) const RING_BYTES: u64 = if cfg!(feature = "model") {
+    4 << 10
+} else if cfg!(feature = "small") {
+    16 << 10
+} else {
+    1 << 20
+};
 /// Where the ring begins in LIVE: behind the control page, at a page on every processor.
-pub(crate) const RING_AT: u64 = if cfg!(feature = "model") { 4 << 10 } else { 64 << 10 };
+pub(crate) const RING_AT: u64 = if cfg!(any(feature = "model", feature = "small")) { 4 << 10 } else { 64 << 10 };
 /// Frames and batches that are longer go to the store directly.
 pub(crate) const THROUGH_RING_BYTES: u64 = RING_BYTES / 4;
 
-/// The ring, mapped. The frame of position P of the active segment lies at P modulo its size.
+/// The ring. The frame of position P of the active segment lies at P modulo its size.
 pub(crate) struct Tail {
     ring: DoubleMap,
+    /// Where nothing is mapped: through which another process's ring is read.
+    window: Option<Arc<Window>>,
 }
 
 fn place(position: u64) -> usize {
@@ -26,17 +36,33 @@ fn place(position: u64) -> usize {
 impl Tail {
     /// Maps the ring of an open LIVE file that is written full.
     pub(crate) fn map(live: &File) -> Result<Self> {
-        Ok(Self { ring: DoubleMap::new(live, RING_AT, RING_BYTES as usize)? })
+        Ok(Self { ring: DoubleMap::new(live, RING_AT, RING_BYTES as usize)?, window: None })
+    }
+
+    /// No ring: all frames go to the store directly.
+    pub(crate) fn none() -> Self {
+        Self { ring: DoubleMap::none(), window: None }
+    }
+
+    /// The ring of the LIVE that this window shows.
+    pub(crate) fn in_window(window: &Arc<Window>) -> Self {
+        Self { ring: DoubleMap::none(), window: Some(Arc::clone(window)) }
     }
 
     /// A ring of another process's, which shows zeros until it is shown a file.
     pub(crate) fn empty() -> Result<Self> {
-        Ok(Self { ring: DoubleMap::zeros(RING_BYTES as usize)? })
+        Ok(Self { ring: DoubleMap::zeros(RING_BYTES as usize)?, window: None })
     }
 
-    /// The ring of this file, which is long enough, from now on; without one, zeros.
+    /// The ring of this file, which is long enough, from now on; without one, zeros. A window is shown it by who has
+    /// that.
     pub(crate) fn show(&self, live: Option<&File>) -> Result<()> {
-        self.ring.replace(live.map(|live| (live, RING_AT)))
+        if self.window.is_some() { Ok(()) } else { self.ring.replace(live.map(|live| (live, RING_AT))) }
+    }
+
+    /// Sees to it that frames can be put in without a page fault; the kernel takes that away when it writes LIVE back.
+    pub(crate) fn populate(&self) {
+        self.ring.populate();
     }
 
     /// Copies a frame in. What stood there has been stored before, and the caller said so in `stored`.
@@ -50,12 +76,49 @@ impl Tail {
         self.ring.copy_in(at + record::FRAME_HEADER as usize, payload);
     }
 
+    /// Where `len` bytes that begin at `position` stand, for the caller to build a record there.
+    pub(crate) fn reserve(&self, position: u64, len: usize) -> Option<NonNull<u8>> {
+        // As in `put`.
+        fence(Ordering::Release);
+        self.ring.pointer(place(position), len)
+    }
+
+    /// The CRC-32C of `len` bytes that were built at `position`; what they leave of their last word becomes zeros.
+    pub(crate) fn finish(&self, position: u64, len: usize) -> u32 {
+        const PIECE: usize = 512;
+        let (at, mut crc) = (place(position), 0);
+        let mut piece = [0; PIECE];
+        for from in (0..len).step_by(PIECE) {
+            let piece = &mut piece[..PIECE.min(len - from)];
+            self.ring.copy_out(at + from, piece);
+            crc = crc32c(crc, piece);
+            // Test builds write down what the caller has stored.
+            if cfg!(any(test, feature = "faults")) || from + piece.len() == len {
+                let last = if cfg!(any(test, feature = "faults")) { 0 } else { piece.len() / 8 * 8 };
+                self.ring.copy_in(at + from + last, &piece[last..]);
+            }
+        }
+        crc
+    }
+
     /// Copies `bytes.len()` bytes out from `position` on. The caller must then look at the segment's stored position:
     /// if it has passed `position`, the copy may be of a later lap and is void.
     #[inline]
     pub(crate) fn copy_out(&self, position: u64, bytes: &mut [u8]) {
-        self.ring.copy_out(place(position), bytes);
+        if !self.ring.copy_out(place(position), bytes) {
+            self.read_out(position, bytes);
+        }
         fence(Ordering::Acquire);
+    }
+
+    /// The same by calls.
+    #[cold]
+    fn read_out(&self, position: u64, bytes: &mut [u8]) {
+        let Some(window) = &self.window else { return bytes.fill(0) };
+        let at = place(position);
+        let (first, rest) = bytes.split_at_mut(bytes.len().min(RING_BYTES as usize - at));
+        window.read(RING_AT + at as u64, first);
+        window.read(RING_AT, rest);
     }
 
     /// Writes the frames from `from` to `to`, at most a ring of them, to the same positions of a store.

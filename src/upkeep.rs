@@ -6,13 +6,16 @@ use crate::commit::Mark;
 use crate::error::{Error, Result, Status};
 use crate::fresh::{Plan, Prepared, fresh_header};
 use crate::id::{Id, OFFSET_END};
-use crate::named::{START, Start};
 use crate::record::{Cause, Check, FRAMES_START, Header};
-use crate::row::Row;
-use crate::segment::{Found, Segment};
+use crate::row::{Room, Row};
+use crate::run::each_stored;
+use crate::seeded::{Bug, seeded};
+use crate::segment::Segment;
+use crate::start::{START, Start};
 use crate::sync::{Arc, Mutex, Ordering, PoisonError};
 use crate::sys::Dir;
 use crate::writer::{Parts, Writer};
+use std::ops::Range;
 
 /// A log that begins later.
 pub(crate) struct Beginning {
@@ -21,32 +24,35 @@ pub(crate) struct Beginning {
     payload_bytes: u64,
     /// The last segment of which all is durable, its header too.
     durable: Id,
+    room: Room,
 }
 
 impl Beginning {
     /// Makes it durable that the log begins at `before`. All up to `mark` is durable, and that is not before it.
     pub(crate) fn make_durable(parts: &Parts<'_>, mark: &Mark, before: u64) -> Result<Self> {
-        let row = parts.rows.newest();
+        let (row, room) = (parts.rows.newest(), parts.rows.room()?);
         let payload_bytes = payload_before(segment_of(&row, before)?, before)?;
         let Header { log_id, epoch, .. } = *mark.segment.store()?.header();
-        let start = Start::new(log_id, epoch, before, payload_bytes);
+        if seeded(Bug::StartAfterUnlink) {
+            row.segments.iter().filter(|segment| segment.limit() <= before).for_each(|gone| remove(parts.dir, gone));
+        }
+        let start = Start { epoch, first_offset: before, prior_payload_bytes: payload_bytes, log_id };
         start.store(parts.dir, |error| parts.commit.fail(parts.control, error))?;
-        Ok(Self { offset: before, payload_bytes, durable: mark.segment.id })
+        Ok(Self { offset: before, payload_bytes, durable: mark.segment.id, room })
     }
 
     /// Lets readers know, and deletes the segments that lie before it whole.
-    pub(crate) fn take_place(&self, parts: &Parts<'_>, writer: &Mutex<Writer>) {
+    pub(crate) fn take_place(self, parts: &Parts<'_>, writer: &Mutex<Writer>) {
         {
             let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             parts.begin_at(&writer, self.offset, self.payload_bytes);
             // The ring goes on as it is, so this is no `change`: who meets one that was broken off passes the ring by.
             parts.control.note_change();
         }
-        drop_from_row(parts, |segments| {
+        drop_from_row(parts, self.room, None, |segments| {
             // One that is durable stays, though it be empty: those behind it may not have their headers on the disk.
             let goes = |segment: &Arc<Segment>| segment.limit() <= self.offset && segment.id != self.durable;
-            let gone = segments.partition_point(goes);
-            segments.drain(..gone).collect()
+            0..segments.partition_point(goes)
         });
     }
 }
@@ -89,17 +95,23 @@ impl Writer {
         let header = Header {
             epoch,
             base_offset: cut.offset,
-            floor_epoch: if cut.all { epoch } else { header.floor_epoch },
-            timestamp_floor_ns: self.last_timestamp_ns,
+            floor_epoch: if cut.all && !seeded(Bug::ResetWithoutFloor) { epoch } else { header.floor_epoch },
+            timestamp_floor_ns: if seeded(Bug::TimeForgotten) { 0 } else { self.last_timestamp_ns },
             prior_payload_bytes: cut.payload_bytes,
             cause: if cut.all { Cause::Reset } else { Cause::Truncate },
             ..fresh_header(&header)?
         };
+        let room = parts.rows.room()?;
         // From before the new name is there: who finds this broken off believes the directory alone.
         let change = parts.control.change();
+        if let Some(error) = parts.control.failure() {
+            return Err(parts.commit.fail(parts.control, error));
+        }
         let fresh = Arc::new(make_segment(parts, header)?);
         // The name is in the directory: from here on there is no way back.
-        parts.dir.sync().map_err(|error| parts.commit.fail(parts.control, &error))?;
+        if !seeded(Bug::CutNotNamed) {
+            parts.dir.sync().map_err(|error| parts.commit.fail(parts.control, &error))?;
+        }
         let (end, next_offset) = (self.end, self.next_offset);
         // A reader that finds an offset missing asks again, and must then find it beyond the end, or before the first.
         parts.published.fetch_min(cut.offset, Ordering::AcqRel);
@@ -111,15 +123,9 @@ impl Writer {
         parts.control.publish(cut.offset, FRAMES_START, cut.payload_bytes);
         drop(change);
         parts.commit.cut_at(parts.control, cut.offset);
-        drop_from_row(parts, |segments| {
+        drop_from_row(parts, room, Some((fresh, cut.offset)), |segments| {
             let stays = |segment: &Arc<Segment>| !cut.all && segment.id.base_offset < cut.offset;
-            let dropped = segments.drain(segments.partition_point(stays)..).collect();
-            // The one in the row, which need not be the one that anybody else knows.
-            if let Some(last) = segments.last() {
-                last.set_limit(cut.offset);
-            }
-            segments.push(fresh);
-            dropped
+            segments.partition_point(stays)..segments.len()
         });
         parts.published.store(cut.offset, Ordering::Release);
         if cut.all {
@@ -152,18 +158,37 @@ fn make_segment(parts: &Parts<'_>, header: Header) -> Result<Segment> {
     Segment::publish(parts.dir, Prepared::make(parts.dir, &plan)?)
 }
 
-/// Takes segments out of the row, then deletes their files. Views and mappings of them stay.
-fn drop_from_row(parts: &Parts<'_>, take: impl FnOnce(&mut Vec<Arc<Segment>>) -> Vec<Arc<Segment>>) {
-    let mut dropped = Vec::new();
-    parts.rows.replace(|segments| {
-        dropped = take(segments);
-        for segment in &dropped {
+/// Takes segments out of the row, then deletes their files. Views and mappings of them stay. With `then`, the row ends
+/// at that offset and goes on with that segment.
+fn drop_from_row(
+    parts: &Parts<'_>,
+    room: Room,
+    then: Option<(Arc<Segment>, u64)>,
+    which: impl FnOnce(&[Arc<Segment>]) -> Range<usize>,
+) {
+    let mut gone = 0..0;
+    let before = parts.rows.replace(room, |segments| {
+        gone = which(segments);
+        for segment in segments.drain(gone.clone()) {
             // Whoever looks in a row of before finds nothing there.
             segment.set_limit(segment.id.base_offset);
         }
+        if let Some((fresh, end)) = then {
+            // The one in the row, which need not be the one that anybody else knows.
+            if let Some(last) = segments.last_mut() {
+                last.set_limit(end);
+                if !parts.dir.maps() {
+                    last.keep_index(end - last.id.base_offset, false);
+                    *last = Arc::new(last.closed_twin());
+                }
+            }
+            segments.push(fresh);
+        }
     });
-    for segment in dropped {
-        remove(parts.dir, &segment);
+    // Their space comes back when nobody has them mapped any more.
+    parts.rows.forget();
+    for segment in before.segments.get(gone).unwrap_or_default() {
+        remove(parts.dir, segment);
     }
 }
 
@@ -177,13 +202,13 @@ fn remove(dir: &Dir, segment: &Segment) {
 /// store. A damaged record counts as empty.
 fn payload_before(segment: &Segment, offset: u64) -> Result<u64> {
     let mut bytes = segment.store()?.header().prior_payload_bytes;
-    for before in segment.id.base_offset..offset {
-        match segment.find(before, Check::Trust) {
-            Ok(Found::Stored(frame, _)) => bytes = bytes.saturating_add(frame.payload.len() as u64),
-            Ok(Found::InRing(position)) => return Err(segment.corrupt(position, before)),
-            Err(error) if matches!(error.status(), Status::Corrupt | Status::Lost) => {}
-            Err(error) => return Err(error),
+    each_stored(segment, segment.id.base_offset..offset, Check::Trust, |frame| match frame {
+        Ok(frame) => {
+            bytes = bytes.saturating_add(frame.payload.len() as u64);
+            Ok(())
         }
-    }
+        Err(error) if matches!(error.status(), Status::Corrupt | Status::Lost) => Ok(()),
+        Err(error) => Err(error),
+    })?;
     Ok(bytes)
 }

@@ -29,9 +29,10 @@ pub(crate) fn walk(file: &File, store: &Store, limit: u64, end: u64, hints: &Ind
     let (mut position, mut offset, mut whole) = (FRAMES_START, base, true);
     while offset < limit && position < end {
         let (next_position, next_offset) = match scan.frame(position, offset)? {
-            Some(head) if head.kind == Kind::Seal => break,
-            Some(head) => (position + head.frame_bytes(), offset + 1),
-            None => {
+            Some(head) if head.kind != Kind::Seal => (position + head.frame_bytes(), offset + 1),
+            Some(_) if limit == u64::MAX => break,
+            // Where the segment's end is known, a SEAL before it is damage as well.
+            _ => {
                 whole = false;
                 let place = Place { position, offset, end, limit, base };
                 match resync(&mut scan, &place, hints, &mut budget, seed)? {
@@ -75,6 +76,25 @@ fn resync(
             return Ok(Some((position, offset)));
         }
     }
+    // First those that another frame stands behind, then one that may be the last. Of random bytes a fiftieth looks
+    // like the head of a frame, most of them of a very long one: its checksum is reckoned only where a second head
+    // follows.
+    for alone in [false, true] {
+        if let Some(found) = look_behind(scan, place, budget, seed, alone)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The next good frame behind a bad one. With `alone`, it is the segment's last one, and nothing need stand behind it.
+fn look_behind(
+    scan: &mut Scan<'_>,
+    place: &Place,
+    budget: &mut Budget,
+    seed: u32,
+    alone: bool,
+) -> Result<Option<(u64, u64)>> {
     let mut position = place.position + 8;
     let mut data_until = 0;
     while position < place.end && budget.spend(1) {
@@ -87,15 +107,25 @@ fn resync(
                 continue;
             }
         }
-        if let Some((head, crc)) = scan.candidate(position)? {
-            let skipped = (position - place.position) / FRAME_HEADER;
-            let highest = place.offset.saturating_add(skipped.clamp(1, 1 << 16)).min(place.limit);
-            if !budget.spend(head.frame_bytes() + (highest - place.offset)) {
+        let skipped = (position - place.position) / FRAME_HEADER;
+        let highest = place.offset.saturating_add(skipped.clamp(1, 1 << 16)).min(place.limit);
+        let lowest = if alone { place.limit - 1 } else { place.offset + 1 };
+        let may_be = match scan.head(position)? {
+            _ if lowest > highest => false,
+            None => false,
+            Some(_) if alone => true,
+            Some(head) => {
+                let behind = position + head.frame_bytes();
+                behind == place.end || (behind < place.end && scan.head(behind)?.is_some())
+            }
+        };
+        if may_be && let Some((head, crc)) = scan.candidate(position)? {
+            if !budget.spend(head.frame_bytes() + (highest - lowest)) {
                 return Ok(None);
             }
-            for offset in place.offset + 1..=highest {
+            for offset in lowest.max(place.offset + 1)..=highest {
                 if head.fits(seed, offset, crc)
-                    && (offset + 1 >= place.limit
+                    && (alone
                         || position + head.frame_bytes() == place.end
                         || scan.frame(position + head.frame_bytes(), offset + 1)?.is_some())
                 {

@@ -6,25 +6,28 @@ use crate::checksum::crc32c;
 use crate::commit::{Commit, Mark};
 use crate::config::{Limits, flags};
 use crate::control::{Change, Control};
+use crate::direct::Direct;
 use crate::error::{Error, NO_OFFSET, Result, Status};
-use crate::fresh::{Plan, Prepared, Unused, fresh_header};
+use crate::fresh::{Plan, Prepared, fresh_seed};
 use crate::id::OFFSET_END;
-use crate::record::{self, Check, FRAME_HEADER, FRAMES_START, Header, Kind, Record, SEAL_BYTES, Seal, Slot};
+use crate::record::{self, FRAMES_START, Header, Kind, Record, SEAL_BYTES, Seal, Slot};
+use crate::reservation::Reservation;
 use crate::row::Rows;
 use crate::segment::Segment;
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::sys::{self, Dir};
 use crate::tail::{RING_BYTES, THROUGH_RING_BYTES, Tail};
+use crate::work::Work;
 
 /// The store's space is allocated in steps of this size, ahead of what is appended.
-const ALLOCATE_STEP: u64 = 16 << 20;
+pub(crate) const ALLOCATE_STEP: u64 = 16 << 20;
+/// The same where nothing is mapped: there are file systems on which that takes as long as writing.
+const ALLOCATE_STEP_UNMAPPED: u64 = 1 << 20;
 /// When so much of the ring waits to be written out, the keeper is called; while it is at that, appends go on in the
 /// rest.
 const CALL_BYTES: u64 = RING_BYTES / 4;
 /// How often that is looked at.
 const LOOK_BYTES: u64 = RING_BYTES / 8;
-/// Frames of a batch that goes to the store directly are gathered to writes of about this size.
-const GATHER_BYTES: usize = 256 << 10;
 
 /// What the writer needs of the log's other parts.
 pub(crate) struct Parts<'a> {
@@ -50,6 +53,11 @@ impl Parts<'_> {
         self.control.set_first(offset, payload_bytes);
     }
 
+    /// Offset that the next record will get.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
     /// A failed write of the tail or of a SEAL poisons, but for a full disk: the same place is written again.
     fn poison_unless_full(&self, error: Error) -> Error {
         if error.status() == Status::NoSpace { error } else { self.commit.poison(self.control, error) }
@@ -73,35 +81,19 @@ pub(crate) struct Writer {
     pub appends: u64,
     /// The active segment has its SEAL: the next append needs a new one.
     pub sealed: bool,
+    /// What the caller builds in place: until it is committed or given up, nobody else writes.
+    pub reservation: Option<Reservation>,
     /// An append that ends at or below this position needs no room made.
     room: u64,
-    seed: u32,
+    /// What each append leaves to be done.
+    always: Work,
+    pub(crate) seed: u32,
     /// The highest offset + 1 that the active segment's index takes.
     offset_room: u64,
-}
-
-/// What an append leaves to be done when the mutex is free again. One byte: three flags, stored one by one and loaded
-/// together, were a store-forwarding stall in each append.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Work(u8);
-
-impl Work {
-    /// For the keeper: the ring fills up.
-    pub(crate) const CALL: Self = Self(1);
-    /// For the syncer: a segment became full.
-    pub(crate) const ROLLED: Self = Self(2);
-    /// So many full segments wait for their sync that whoever rolls must wait too.
-    pub(crate) const MUST_WAIT: Self = Self(4);
-
-    /// Whether this is to be done.
-    #[inline(always)]
-    pub(crate) fn has(self, what: Self) -> bool {
-        self.0 & what.0 != 0
-    }
-
-    fn add_if(&mut self, what: Self, condition: bool) {
-        self.0 |= if condition { what.0 } else { 0 };
-    }
+    /// Frames and batches that are longer go to the store directly: where there is no ring, all.
+    through_ring: u64,
+    /// For those.
+    buffer: Vec<u8>,
 }
 
 /// A record to be appended.
@@ -144,7 +136,7 @@ pub(crate) struct Appended {
 
 impl Writer {
     /// A writer that goes on behind what recovery found.
-    pub(crate) fn new(active: Arc<Segment>, seed: u32, found: Found) -> Self {
+    pub(crate) fn new(active: Arc<Segment>, seed: u32, found: Found, has_ring: bool) -> Self {
         Self {
             active,
             seed,
@@ -156,9 +148,18 @@ impl Writer {
             allocated: found.end,
             appends: 0,
             sealed: found.sealed,
+            reservation: None,
             room: 0,
+            always: Work::default(),
             offset_room: 0,
+            through_ring: if has_ring { THROUGH_RING_BYTES } else { 0 },
+            buffer: Vec::new(),
         }
+    }
+
+    /// From now on each append leaves this to be done.
+    pub(crate) fn leave_always(&mut self, work: Work) {
+        self.always.add_if(work, true);
     }
 
     /// The first offset whose frame ends behind `stored`: from there on records are in the ring only.
@@ -170,7 +171,7 @@ impl Writer {
 
     /// What a durable slot says of this moment.
     pub(crate) fn mark(&self) -> Mark {
-        Mark { segment: Arc::clone(&self.active), slot: self.slot() }
+        Mark { segment: Arc::clone(&self.active), slot: self.slot(), allocated: self.allocated }
     }
 
     fn slot(&self) -> Slot {
@@ -226,7 +227,7 @@ impl Writer {
     ) -> Result<Appended> {
         let bytes = record::frame_bytes(payload.len());
         let mut work = Work::default();
-        if bytes > THROUGH_RING_BYTES {
+        if bytes > self.through_ring {
             return self.append_directly(parts, &[payload], bytes);
         }
         if self.end + bytes > self.room || self.next_offset >= self.offset_room {
@@ -241,7 +242,7 @@ impl Writer {
 
     /// Appends a batch, all of it or nothing. `bytes` is what its frames take.
     pub(crate) fn append_batch(&mut self, parts: &Parts<'_>, items: &[impl Item], bytes: u64) -> Result<Appended> {
-        if bytes > THROUGH_RING_BYTES {
+        if bytes > self.through_ring {
             return self.append_directly(parts, items, bytes);
         }
         let mut work = Work::default();
@@ -269,7 +270,7 @@ impl Writer {
     }
 
     #[inline]
-    fn count_in(&mut self, timestamp_ns: u64, payload_len: usize) {
+    pub(crate) fn count_in(&mut self, timestamp_ns: u64, payload_len: usize) {
         self.active.set_position(self.next_offset, self.end);
         self.end += record::frame_bytes(payload_len);
         self.next_offset += 1;
@@ -279,82 +280,64 @@ impl Writer {
     }
 
     #[inline(always)]
-    fn appended(&self, first_offset: u64, work: Work) -> Appended {
-        Appended { first_offset, next_offset: self.next_offset, work }
+    pub(crate) fn appended(&self, first_offset: u64, work: Work) -> Appended {
+        Appended { first_offset, next_offset: self.next_offset, work: work.and(self.always) }
     }
 
     /// Makes what was put visible: the published offset is stored last.
     #[inline]
-    fn publish(&self, parts: &Parts<'_>) {
+    pub(crate) fn publish(&self, parts: &Parts<'_>) {
         self.active.set_end(self.end);
         parts.published.store(self.next_offset, Ordering::Release);
         parts.control.publish(self.next_offset, self.end, self.prior_payload_bytes.wrapping_add(self.payload_bytes));
     }
 
-    /// Frames that are too large for the ring: the ring is written out, then they are, then they are published.
+    /// Frames that do not go through the ring, since they are too large or since there is none: it is written out, then
+    /// they are, then they are published.
     fn append_directly(&mut self, parts: &Parts<'_>, items: &[impl Item], bytes: u64) -> Result<Appended> {
+        if let Some(error) = parts.control.failure() {
+            return Err(parts.commit.fail(parts.control, error));
+        }
         let work = self.make_room(parts, bytes, items.len() as u64)?;
         self.write_out(parts)?;
         let before = (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends);
-        let mut gathered = Vec::new();
-        gathered.try_reserve_exact(GATHER_BYTES + 2 * FRAME_HEADER as usize).map_err(|_| {
-            Error::new(Status::Memory, "out of memory: 256 KiB are needed to write a large record or batch")
-        })?;
-        match self.write_frames(items, gathered) {
-            Ok(()) => {
-                parts.control.set_stored(self.end);
-                self.active.set_stored(self.end);
-                self.publish(parts);
-                Ok(self.appended(before.1, work))
-            }
-            Err(error) => {
-                (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends) = before;
-                // Even on a full disk: what was written lies behind the end, and frames of it could fit what comes
-                // next.
-                Err(parts.commit.fail(parts.control, &error))
-            }
+        let file = self.active.store()?.file()?;
+        let mut direct = Direct::new(file, self.end, bytes, std::mem::take(&mut self.buffer))?;
+        let written = self.write_frames(items, &mut direct);
+        if let Err(error) = written {
+            (self.end, self.next_offset, self.last_timestamp_ns, self.payload_bytes, self.appends) = before;
+            // What was written lies behind the end, and frames of it could fit what comes next.
+            let is_as_before = error.status() == Status::NoSpace && direct.take_back().is_ok();
+            return Err(if is_as_before { error } else { parts.commit.fail(parts.control, &error) });
+        }
+        self.buffer = direct.into_buffer();
+        parts.control.set_stored(self.end);
+        self.active.set_stored(self.end);
+        self.publish(parts);
+        match parts.control.failure() {
+            None => Ok(self.appended(before.1, work)),
+            // It is there for who reads here, and for the next one who opens the log.
+            Some(error) => Err(parts.commit.fail(parts.control, error).published_at(before.1)),
         }
     }
 
-    fn write_frames(&mut self, items: &[impl Item], mut gathered: Vec<u8>) -> Result<()> {
-        let active = Arc::clone(&self.active);
-        let (store, seed, now) = (active.store()?, self.seed, self.now());
-        // The first frame's head goes last: until it stands, nothing of this is a frame. Else a payload that fails, and
-        // that looks like what the space held before (zeros), would be a record that was refused and came back.
-        let (start, mut first_head) = (self.end, None);
-        let mut at = start + FRAME_HEADER;
+    fn write_frames(&mut self, items: &[impl Item], direct: &mut Direct) -> Result<()> {
+        let now = self.now();
         for (n, item) in items.iter().enumerate() {
             let (payload, timestamp_ns) = (item.payload(), item.timestamp_ns().unwrap_or(now));
             let kind = Kind::Record { more: n + 1 < items.len() };
             let crc = crc32c(0, payload);
-            let head = record::encode_head(kind, seed, self.next_offset, timestamp_ns, payload.len(), crc);
-            let padding = record::frame_bytes(payload.len()) as usize - FRAME_HEADER as usize - payload.len();
-            let head = if n == 0 { &first_head.insert(head)[..0] } else { &head[..] };
-            if gathered.len() + head.len() + payload.len() + padding > GATHER_BYTES {
-                store.file()?.write_at(&gathered, at)?;
-                at += gathered.len() as u64;
-                gathered.clear();
-            }
-            gathered.extend_from_slice(head);
-            if payload.len() > GATHER_BYTES - 64 {
-                store.file()?.write_at(&gathered, at)?;
-                store.file()?.write_at(payload, at + gathered.len() as u64)?;
-                at += (gathered.len() + payload.len()) as u64;
-                gathered.clear();
-            } else {
-                gathered.extend_from_slice(payload);
-            }
-            gathered.extend_from_slice(&[0; 8][..padding]);
+            let head = record::encode_head(kind, self.seed, self.next_offset, timestamp_ns, payload.len(), crc);
+            direct.put(head, payload)?;
             self.count_in(timestamp_ns, payload.len());
         }
-        store.file()?.write_at(&gathered, at)?;
-        store.file()?.write_at(&first_head.unwrap_or_default(), start)
+        direct.finish()
     }
 
     /// Makes room for frames of `bytes` bytes and `count` records: in the segment (else it rolls), on the disk, in the
     /// ring. On failure nothing has changed, but that the segment may have been sealed.
     #[cold]
-    fn make_room(&mut self, parts: &Parts<'_>, bytes: u64, count: u64) -> Result<Work> {
+    pub(crate) fn make_room(&mut self, parts: &Parts<'_>, bytes: u64, count: u64) -> Result<Work> {
         if parts.commit.is_poisoned() {
             return Err(parts.commit.poisoned());
         }
@@ -376,9 +359,13 @@ impl Writer {
                 work.add_if(Work::MUST_WAIT, must_wait);
             }
         }
+        let allocated = self.allocated;
         self.allocate(parts, self.end + need)?;
+        // Where nothing goes through the ring, the keeper is called for the next segment's sake alone.
+        work.add_if(Work::CALL, !parts.control.has_ring() && self.allocated != allocated);
         let waiting = self.end - self.active.stored();
         work.add_if(Work::CALL, waiting >= CALL_BYTES);
+        work.add_if(Work::HURRY, waiting >= RING_BYTES / 2 || !parts.control.has_ring());
         if waiting + bytes > RING_BYTES {
             // The keeper does not keep up, or there is none.
             self.write_out(parts)?;
@@ -413,12 +400,15 @@ impl Writer {
 
     /// Allocates the store's space up to `position` and somewhat ahead.
     fn allocate(&mut self, parts: &Parts<'_>, position: u64) -> Result<()> {
+        let store = self.active.store()?;
+        // The keeper has seen to it, where there is one that keeps up.
+        self.allocated = store.allocated();
         if position <= self.allocated {
             return Ok(());
         }
-        let store = self.active.store()?;
-        let ahead = (self.allocated + ALLOCATE_STEP).min(store.bytes()).max(position);
-        let allocate = |upto: u64| store.file()?.allocate(self.allocated, upto - self.allocated).map(|()| upto);
+        let step = if parts.control.has_ring() { ALLOCATE_STEP } else { ALLOCATE_STEP_UNMAPPED };
+        let ahead = (self.allocated + step).min(store.bytes()).max(position);
+        let allocate = |upto: u64| store.allocate(upto).map(|()| upto);
         self.allocated = allocate(ahead).or_else(|error| match error.status() {
             // What is left of the disk may still do for this one; and what waits for its turn is of no use then.
             Status::NoSpace if parts.ahead.give_back(parts.dir) || position < ahead => allocate(position),
@@ -430,9 +420,10 @@ impl Writer {
     /// An empty segment that is too small for the first record or batch becomes larger.
     fn enlarge(&mut self, parts: &Parts<'_>, need: u64, count: u64) -> Result<()> {
         let (store_bytes, index_records) = Self::sizes(parts, need, count);
+        let room = parts.rows.room()?;
         let larger = Arc::new(self.active.enlarge(store_bytes, index_records)?);
         parts.commit.note_new_file();
-        parts.rows.replace(|segments| {
+        parts.rows.replace(room, |segments| {
             segments.pop();
             segments.push(Arc::clone(&larger));
         });
@@ -443,16 +434,16 @@ impl Writer {
 
     /// Seals the active segment and goes on in a new one. `true` if too many full segments wait for their sync.
     fn roll(&mut self, parts: &Parts<'_>, need: u64, count: u64) -> Result<bool> {
-        let plan = self.plan(parts, need, count)?;
-        match parts.ahead.take(&plan) {
-            Some(unused) => {
-                let allocated = unused.allocated();
-                let prepared = unused.settle(&plan);
-                let rolled = prepared.and_then(|prepared| self.roll_to(parts, prepared, allocated));
-                parts.ahead.done();
-                rolled
-            }
-            None => self.roll_to(parts, Prepared::make(parts.dir, &plan)?, plan.allocated),
+        let mut plan = self.plan(parts, need, count)?;
+        if let Some(unused) = parts.ahead.take(&plan) {
+            let allocated = unused.allocated();
+            let prepared = unused.settle(&plan);
+            let rolled = prepared.and_then(|prepared| self.roll_to(parts, prepared, allocated));
+            parts.ahead.done();
+            rolled
+        } else {
+            plan.header.seed = fresh_seed()?;
+            self.roll_to(parts, Prepared::make(parts.dir, &plan)?, plan.allocated)
         }
     }
 
@@ -463,14 +454,26 @@ impl Writer {
             self.allocate(parts, self.end + SEAL_BYTES)?;
             self.seal(parts)?;
         }
+        let room = parts.rows.room()?;
         let fresh = Segment::publish(parts.dir, prepared)?;
         parts.commit.note_new_file();
         let fresh = Arc::new(fresh);
         let full = Arc::clone(&self.active);
         let slot = Slot { position: full.end(), ..self.slot() };
         full.set_limit(self.next_offset);
-        full.punch_behind(full.end(), self.next_offset - full.id.base_offset);
-        parts.rows.replace(|segments| segments.push(Arc::clone(&fresh)));
+        let records = self.next_offset - full.id.base_offset;
+        full.keep_index(records, false);
+        if parts.limits.has(flags::NO_THREAD) || parts.limits.retain_bytes > 0 {
+            // Else the syncer does it. Retention counts what segments take from this moment on.
+            full.punch_behind(full.end(), records);
+        }
+        parts.rows.replace(room, |segments| {
+            // So that its index is in memory no longer than somebody looks at it.
+            if let Some(last) = segments.last_mut().filter(|_| !parts.dir.maps()) {
+                *last = Arc::new(last.closed_twin());
+            }
+            segments.push(Arc::clone(&fresh));
+        });
         parts.rows.note_open();
         // The syncer's work; without one, the append that rolls does it.
         let must_wait = parts.commit.add_full(full, slot) || parts.limits.has(flags::NO_THREAD);
@@ -501,6 +504,7 @@ impl Writer {
         Ok(())
     }
 
+    /// What makes the next segment, but for its seed.
     fn plan(&self, parts: &Parts<'_>, need: u64, count: u64) -> Result<Plan> {
         let (store_bytes, index_records) = Self::sizes(parts, need, count);
         let old = *self.active.store()?.header();
@@ -508,7 +512,8 @@ impl Writer {
             base_offset: self.next_offset,
             timestamp_floor_ns: self.last_timestamp_ns,
             prior_payload_bytes: self.prior_payload_bytes.saturating_add(self.payload_bytes),
-            ..fresh_header(&old)?
+            created_ns: sys::clock_coarse_ns(),
+            ..old
         };
         let all_before_is_durable = parts.commit.durable() == self.next_offset;
         Ok(Plan { header, store_bytes, allocated: FRAMES_START + need, index_records, all_before_is_durable })
@@ -518,11 +523,11 @@ impl Writer {
     /// again.
     fn seal(&mut self, parts: &Parts<'_>) -> Result<()> {
         let (store, base_offset) = (self.active.store()?, self.active.id.base_offset);
-        let first = store.frame(FRAMES_START, self.end, base_offset, Check::Verify)?;
+        let first = store.head(FRAMES_START, self.end, base_offset)?;
         let seal = Seal {
             records: self.next_offset - base_offset,
             payload_bytes: self.payload_bytes,
-            first_timestamp_ns: first.map_or(store.header().timestamp_floor_ns, |frame| frame.head.timestamp_ns),
+            first_timestamp_ns: first.map_or(store.header().timestamp_floor_ns, |head| head.timestamp_ns),
             last_timestamp_ns: self.last_timestamp_ns,
         };
         store
@@ -543,19 +548,6 @@ impl Writer {
 pub(crate) fn write_out(parts: &Parts<'_>, segment: &Segment, end: u64) -> Result<()> {
     let written = parts.commit.write_out(parts.tail, parts.control, segment, end);
     written.map_err(|error| parts.poison_unless_full(error))
-}
-
-/// Makes the segment that comes behind the active one, before it is needed.
-pub(crate) fn make_ahead(parts: &Parts<'_>, active: &Segment, next_offset: u64) {
-    if !active.is_half_full(next_offset) {
-        return;
-    }
-    parts.ahead.make(|| {
-        let header = fresh_header(active.store()?.header())?;
-        let store_bytes = FRAMES_START + parts.limits.segment_bytes.next_multiple_of(8);
-        let allocated = store_bytes.min(ALLOCATE_STEP);
-        Unused::make(parts.dir, &header, store_bytes, allocated, parts.limits.index_records)
-    });
 }
 
 /// What recovery found of the segment that the log goes on in.

@@ -30,11 +30,36 @@ struct Way {
     language: Language,
     linking: Linking,
     profile: Profile,
+    /// `file`: nothing is mapped, where a test does not ask for it.
+    io: &'static str,
+    /// Where the logs are.
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Disk,
+    Memory,
+}
+
+impl Place {
+    fn new_dir(self, name: &str) -> TempDir {
+        match self {
+            Self::Disk => TempDir::new(name),
+            Self::Memory => TempDir::in_memory(name),
+        }
+    }
 }
 
 /// What most users do.
-const USUAL: Way =
-    Way { compiler: "gcc", language: Language::C11, linking: Linking::Shared, profile: Profile::Release };
+const USUAL: Way = Way {
+    compiler: "gcc",
+    language: Language::C11,
+    linking: Linking::Shared,
+    profile: Profile::Release,
+    io: "auto",
+    place: Place::Disk,
+};
 
 /// The sources of a program: `NAME.c`, and `NAME_*.c` where it grew.
 fn sources(program: &str) -> Vec<PathBuf> {
@@ -79,11 +104,10 @@ fn make(program: &str, way: Way, folder: &Path) -> Option<PathBuf> {
 
 /// Makes the program and runs it: every test in it must pass.
 fn passes(program: &str, way: Way) {
-    let temp = TempDir::new(program);
-    let base = temp.join("logs");
-    std::fs::create_dir(&base).unwrap();
+    let (temp, logs) = (TempDir::new(program), way.place.new_dir("logs"));
+    let base = logs.path();
     let Some(made) = make(program, way, temp.path()) else { return };
-    let done = common::run(made, &[&base]);
+    let done = common::run_command(Command::new(made).arg(base).env("SEGLOG_TEST_IO", way.io), TIME_OUT);
     assert!(done.success() && done.stdout.ends_with(" passed, 0 failed\n"), "{program}, {way:?}: {}", done.report());
 }
 
@@ -93,9 +117,7 @@ fn passes_under_valgrind(program: &str) {
     if !common::have("valgrind") {
         return;
     }
-    let temp = TempDir::new(program);
-    let base = temp.join("logs");
-    std::fs::create_dir(&base).unwrap();
+    let (temp, logs) = (TempDir::new(program), Place::Memory.new_dir("logs"));
     let Some(made) = make(program, USUAL, temp.path()) else { return };
     let mut valgrind = Command::new("valgrind");
     valgrind
@@ -103,7 +125,7 @@ fn passes_under_valgrind(program: &str) {
         .args(["--errors-for-leak-kinds=definite,indirect", "--show-leak-kinds=definite,indirect"])
         .args(["--child-silent-after-fork=yes", "--fair-sched=yes"])
         .arg(made)
-        .arg(&base);
+        .arg(logs.path());
     let done = common::run_command(&mut valgrind, 3 * TIME_OUT);
     assert!(done.success() && done.stdout.ends_with(" passed, 0 failed\n"), "{program}, valgrind: {}", done.report());
 }
@@ -120,19 +142,20 @@ macro_rules! programs {
 
 programs! {
     contract_gcc_c11_shared: "contract" {};
-    contract_gcc_c11_shared_debug: "contract" { profile: Profile::Debug };
-    contract_gcc_c11_static: "contract" { linking: Linking::Static };
-    contract_gcc_cxx17_shared: "contract" { language: Language::Cxx17 };
-    contract_clang_c11_shared: "contract" { compiler: "clang" };
-    contract_clang_cxx17_static: "contract" { compiler: "clang", language: Language::Cxx17, linking: Linking::Static };
+    contract_gcc_c11_shared_debug: "contract" { profile: Profile::Debug, place: Place::Memory };
+    contract_gcc_c11_static: "contract" { linking: Linking::Static, place: Place::Memory };
+    contract_gcc_cxx17_shared_unmapped: "contract" { language: Language::Cxx17, io: "file" };
+    contract_clang_c11_shared: "contract" { compiler: "clang", place: Place::Memory };
+    contract_clang_cxx17_static_unmapped:
+        "contract" { compiler: "clang", language: Language::Cxx17, linking: Linking::Static, io: "file", place: Place::Memory };
     proglog_gcc_c11_shared: "proglog" {};
     proglog_gcc_c11_static_debug: "proglog" { linking: Linking::Static, profile: Profile::Debug };
-    proglog_gcc_cxx17_shared: "proglog" { language: Language::Cxx17 };
+    proglog_gcc_cxx17_shared_unmapped: "proglog" { language: Language::Cxx17, io: "file" };
     proglog_clang_c11_shared: "proglog" { compiler: "clang" };
     badinput_gcc_c11_shared: "badinput" {};
-    badinput_gcc_c11_shared_debug: "badinput" { profile: Profile::Debug };
-    badinput_gcc_cxx17_static: "badinput" { language: Language::Cxx17, linking: Linking::Static };
-    badinput_clang_c11_shared: "badinput" { compiler: "clang" };
+    badinput_gcc_c11_shared_debug: "badinput" { profile: Profile::Debug, place: Place::Memory };
+    badinput_gcc_cxx17_static_unmapped: "badinput" { language: Language::Cxx17, linking: Linking::Static, io: "file" };
+    badinput_clang_c11_shared: "badinput" { compiler: "clang", place: Place::Memory };
 }
 
 #[test]
@@ -191,7 +214,7 @@ fn passes_on_a_small_disk(way: Way) {
         return;
     }
     let Some(made) = make("disk_full", way, temp.path()) else { return };
-    let done = unshare(&format!("{mount} && exec \"$2\" \"$1\""), &made);
+    let done = unshare(&format!("{mount} && SEGLOG_TEST_IO={} exec \"$2\" \"$1\"", way.io), &made);
     assert!(done.success() && done.stdout.ends_with(" passed, 0 failed\n"), "disk_full: {}", done.report());
 }
 
@@ -201,8 +224,8 @@ fn disk_full_gcc_c11_shared() {
 }
 
 #[test]
-fn disk_full_gcc_c11_static_debug() {
-    passes_on_a_small_disk(Way { linking: Linking::Static, profile: Profile::Debug, ..USUAL });
+fn disk_full_gcc_c11_static_debug_unmapped() {
+    passes_on_a_small_disk(Way { linking: Linking::Static, profile: Profile::Debug, io: "file", ..USUAL });
 }
 
 /// Programs that were linked with one 0.N run with every other 0.N, and with no 0.M.

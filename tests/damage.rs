@@ -4,7 +4,7 @@
 
 mod support;
 
-use seglog::{Log, Status};
+use seglog::{Config, Io, Log, Status};
 use support::format::{At, FRAMES, Header, SEAL, frames};
 use support::{
     Image, Random, Scratch, append, append_mixed, check_goes_on, each, is_store, lost, payload, settle, sized, small,
@@ -414,4 +414,75 @@ fn records_that_are_lost_together_are_looked_for_once() {
     assert_eq!(lost, (4000..5000).collect::<Vec<_>>());
     let read: u64 = hook.ops().iter().filter(|op| op.kind == Kind::Read).map(|op| op.len).sum();
     assert!(read < 8 << 20, "{read} bytes of a store of 1 MiB were read to find 1,000 lost records");
+}
+
+/// Of random bytes a fiftieth looks like the head of a frame, most of them of one that goes on for megabytes.
+#[test]
+fn random_bytes_in_a_large_segment_cost_only_the_records_in_them_though_the_index_is_gone() {
+    let dir = Scratch::new();
+    let config = seglog::Config { segment_max_bytes: 16 << 20, ..small() };
+    let log = Log::open(dir.path(), &config).unwrap();
+    for offset in 0..6000 {
+        log.append(&sized(offset, 1000)).unwrap();
+    }
+    log.close().unwrap();
+    let mut image = Image::of(dir.path());
+    let name = image.last_store();
+    let (from, upto) = (1 << 20, (1 << 20) + (192 << 10));
+    let hit = |at: &&At| at.start < upto && at.end > from;
+    let expected: Vec<_> = frames(&image.0[&name]).iter().filter(hit).map(|at| at.offset).collect();
+    assert!((150..250).contains(&expected.len()));
+    let mut random = Random(4);
+    image.file(&name)[from..upto].fill_with(|| random.next() as u8);
+    image.0.retain(|name, _| !name.ends_with(".index"));
+    let dir = image.place();
+    let log = Log::open(dir.path(), &config).unwrap();
+    assert_eq!(lost(&log, |offset| sized(offset, 1000)), expected);
+}
+
+/// A full segment is opened when it is first read. Whose file was deleted meanwhile says which it is, and only its records are
+/// lost.
+#[test]
+fn a_store_that_goes_while_the_log_is_open_costs_its_records_and_is_named() {
+    for io in [Io::Mapped, Io::File] {
+        let dir = Scratch::new();
+        let config = Config { io, ..small() };
+        let log = Log::open(dir.path(), &config).unwrap();
+        append_mixed(&log, 200);
+        log.close().unwrap();
+        // By the names, since to ask a handle for its segments opens them.
+        let stores = Image::without_live(dir.path()).stores();
+        let [gone, next] = [&stores[2], &stores[3]].map(|name| name[..20].parse::<u64>().unwrap());
+        let log = Log::open(dir.path(), &config).unwrap();
+        std::fs::remove_file(dir.join(&stores[2])).unwrap();
+        let error = log.read(gone, |_, _| ()).unwrap_err();
+        assert_eq!((error.status(), error.detail().offset), (Status::Corrupt, gone), "{error}");
+        assert!(error.to_string().contains(&format!("{}' is gone", stores[2])), "{error}");
+        assert_eq!(lost(&log, payload), (gone..next).collect::<Vec<_>>());
+        append_mixed(&log, 50);
+        log.close().unwrap();
+    }
+}
+
+/// What a segment's header says that waits for its turn. No log has one before its last: a full one's header was synced.
+#[test]
+fn a_full_segment_whose_header_says_that_it_is_not_in_use_is_damage() {
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &small()).unwrap();
+    append_mixed(&log, 200);
+    log.close().unwrap();
+    let mut image = Image::of(dir.path());
+    let stores = image.stores();
+    let [own, next] = [2, 3].map(|n| Header::of(&image.0[&stores[n]]));
+    let ahead = Header { base: 0, time_floor: 0, cause: 4, ..own };
+    for at in [0, 1024] {
+        image.file(&stores[2])[at..at + 80].copy_from_slice(&ahead.bytes());
+    }
+    image.put(dir.path());
+    let log = Log::open(dir.path(), &small()).unwrap();
+    let error = log.read(own.base, |_, _| ()).unwrap_err();
+    assert_eq!((error.status(), error.detail().offset), (Status::Corrupt, own.base), "{error}");
+    assert!(error.to_string().contains("it holds no records, though others follow it"), "{error}");
+    assert_eq!(lost(&log, payload), (own.base..next.base).collect::<Vec<_>>());
+    log.close().unwrap();
 }

@@ -409,3 +409,33 @@ fn after_a_panic_stat_counts_what_can_be_read() {
         }
     }
 }
+
+#[test]
+fn a_panic_amid_a_batch_passes_over_no_record() {
+    quiet();
+    let (mut start, _) = sample(60);
+    // The second record's frame is damaged, so that the step onto it makes system calls.
+    let name = start.stores()[0].clone();
+    let at = support::format::frames(&start.0[&name])[2].start;
+    start.file(&name)[at + 16] ^= 1;
+    let dir = start.place();
+    let mut panics = 0;
+    for nth in 0.. {
+        // Opened anew, since a log knows where it has walked.
+        let log = Log::open(dir.path(), &small()).unwrap();
+        let mut cursor = seglog::Cursor::open(&log, 0).unwrap();
+        let hook = Hook::new().with(Fault::Panic { nth });
+        let batch = |cursor: &mut seglog::Cursor| {
+            let mut offsets = Vec::new();
+            let done = cursor.next_batch(8, |record| offsets.push(record.offset));
+            done.map(|_| offsets)
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| hook.run(|| batch(&mut cursor))));
+        if hook.failed() == 0 {
+            break;
+        }
+        panics += u64::from(result.is_err());
+        assert_eq!((cursor.offset(), batch(&mut cursor).unwrap()), (0, vec![0, 1]), "call {nth}");
+    }
+    assert!(panics > 0, "no call was made amid a batch");
+}

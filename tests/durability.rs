@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use trace::{Call, LENGTH, Trace};
 
-const CALLS: &str = "trace=pwrite64,fdatasync,fsync,write,rename,renameat,renameat2,openat,mkdir,mkdirat";
+const CALLS: &str = "trace=pwrite64,fdatasync,fsync,write,rename,renameat,renameat2,openat,mkdir,mkdirat,futex";
 
 // --- the program ---------------------------------------------------------------------------------------------------
 
@@ -61,21 +61,9 @@ impl Run {
     }
 }
 
-/// Whether strace is there and may trace.
-fn can_trace() -> bool {
-    if !common::have("strace") {
-        return false;
-    }
-    let tried = common::run("strace", &["-f", "-o", "/dev/null", "true"]);
-    if !tried.success() {
-        common::skip(&format!("strace may not trace here: {}", tried.stderr));
-    }
-    tried.success()
-}
-
 #[test]
 fn every_acknowledgement_comes_after_a_sync_that_covers_it() {
-    if !can_trace() {
+    if !common::can_trace() {
         return;
     }
     let trace = Run { segment_bytes: 4096, records: 120, ..Run::new("always") }.trace();
@@ -86,8 +74,39 @@ fn every_acknowledgement_comes_after_a_sync_that_covers_it() {
 }
 
 #[test]
+fn every_acknowledgement_in_space_that_was_zeroed_comes_after_a_sync_that_covers_it() {
+    if !common::can_trace() {
+        return;
+    }
+    let trace = Run { records: 700, ..Run::new("always") }.trace();
+    assert_eq!(trace.check_acks(), Ok(()));
+    let zeros = trace.zeros();
+    assert_eq!(zeros.iter().map(|range| range.end - range.start).sum::<u64>(), (64 + 128) << 10, "{zeros:?}");
+    let end = 4096 + 120 * 700;
+    assert!(zeros[0].start == 8192 && zeros[1].start > zeros[0].end - 4096 && zeros[1].end > end, "{zeros:?}");
+    let trace = Run { records: 100, sync_every: 10, ..Run::new("never") }.trace();
+    assert_eq!(trace.zeros(), [], "who syncs when asked to writes none");
+}
+
+#[test]
+fn a_durable_append_with_nobody_beside_it_writes_and_syncs_and_wakes_nobody() {
+    if !common::can_trace() {
+        return;
+    }
+    let trace = Run { records: 60, ..Run::new("always") }.trace();
+    let said = |line: &str| trace.said().find(|(said, _)| *said == line).unwrap().1;
+    let (from, to) = (said("ack 10"), said("ack 50"));
+    let first = &trace.calls[0].thread;
+    let calls = trace.calls.iter().filter(|call| call.thread == *first && (from..to).contains(&call.started));
+    let count = |name| calls.clone().filter(|call| call.name == name).count();
+    assert_eq!((count("fdatasync"), count("futex")), (40, 0));
+    // A slot is written each 100 ms.
+    assert!((40..=80).contains(&count("pwrite64")), "{}", count("pwrite64"));
+}
+
+#[test]
 fn threads_share_syncs_and_none_is_acknowledged_before_its_own() {
-    if !can_trace() {
+    if !common::can_trace() {
         return;
     }
     // A slow disk, so that those who wait pile up.
@@ -104,7 +123,7 @@ fn threads_share_syncs_and_none_is_acknowledged_before_its_own() {
 
 #[test]
 fn with_sync_never_log_sync_and_log_close_are_the_barriers() {
-    if !can_trace() {
+    if !common::can_trace() {
         return;
     }
     for segment_bytes in [4096, 1 << 20] {
@@ -117,7 +136,7 @@ fn with_sync_never_log_sync_and_log_close_are_the_barriers() {
 
 #[test]
 fn a_failed_sync_is_told_once_with_the_offset_and_never_tried_again() {
-    if !can_trace() {
+    if !common::can_trace() {
         return;
     }
     let poisoned = ["failed LOG_E_POISONED -1 5", "read LOG_OK"];
@@ -191,7 +210,8 @@ fn the_checker_takes_what_is_right() {
 fn the_checker_refuses_what_is_wrong() {
     let (begun, done) = ("2 fdatasync(6<STORE> <unfinished ...>", "2 <... fdatasync resumed>) = 0");
     let written = r#"1 pwrite64(6<STORE>, "rr"..., 120, 4096 <unfinished ...>"#;
-    let wrong: [(&str, &[&str]); 8] = [
+    let zeros = WRITE.replace("rr", r"\0\0\0\0\0\0");
+    let wrong: [(&str, &[&str]); 9] = [
         ("synced after the acknowledgement", &[WRITE, ACK, SYNC]),
         ("synced from before the write on", &[begun, WRITE, done, ACK]),
         ("synced from before the write's end on", &[written, begun, "1 <... pwrite64 resumed>) = 120", done, ACK]),
@@ -200,6 +220,7 @@ fn the_checker_refuses_what_is_wrong() {
         ("another file synced", &[WRITE, "1 fdatasync(6</t/log/LIVE>) = 0", ACK]),
         ("written in part", &[r#"1 pwrite64(6<STORE>, "rr"..., 120, 4096) = 119"#, SYNC, ACK]),
         ("never written", &[SYNC, ACK]),
+        ("written with zeros", &[&zeros, SYNC, ACK]),
     ];
     for (what, lines) in wrong {
         assert!(made_by_hand(lines).check_acks().is_err(), "{what}");

@@ -210,6 +210,42 @@ fn deleted_segments_that_come_back_stay_dropped_and_are_deleted_again() {
     }
 }
 
+#[test]
+fn of_what_a_trim_deleted_any_file_may_come_back() {
+    let dir = Scratch::new();
+    let log = open(dir.path());
+    append(&log, 1, 100);
+    let old = Image::of(dir.path());
+    log.trim(70).unwrap();
+    let held = Held::of(&log);
+    let mut files = Image::without_live(dir.path());
+    drop(log);
+    // No sync has covered the slots that were written behind the last one.
+    for store in files.stores() {
+        files.file(&store)[2048..4096].fill(0);
+    }
+    let gone: Vec<_> = old.stores().into_iter().filter(|name| !files.0.contains_key(name)).collect();
+    assert!(gone.len() >= 4);
+    for back in 0..1_u32 << gone.len() {
+        let mut image = files.clone();
+        for name in gone.iter().enumerate().filter(|(n, _)| back >> n & 1 == 1).map(|(_, name)| name) {
+            image.0.insert(name.clone(), old.0[name].clone());
+        }
+        let dir = image.place();
+        let reader = Log::open(dir.path(), &Config { flags: flags::READ_ONLY, ..config() }).unwrap();
+        assert_eq!(Held::of(&reader), held, "{back:b} came back, read-only");
+        drop(reader);
+        for _ in 0..2 {
+            let log = open(dir.path());
+            assert_eq!(Held::of(&log), held, "{back:b} came back");
+            log.close().unwrap();
+        }
+        let there = Image::of(dir.path()).stores();
+        assert!(gone.iter().all(|name| !there.contains(name)), "{back:b}: what came back was not deleted again");
+        assert!(!has_lost(&dir), "{back:b}: what came back was kept aside");
+    }
+}
+
 impl Step {
     fn offset(self) -> u64 {
         match self {

@@ -214,3 +214,47 @@ fn a_cursor_that_heard_of_a_reset_sees_nothing_of_before() {
     let record = cursor.next().unwrap().unwrap();
     assert_eq!((record.offset, writer_of(record.payload, 5)), (5, 1));
 }
+
+/// A cursor keeps how far it saw records and asks again only there. What lies between is not taken for granted: whoever
+/// follows hears at once of each cut below that.
+#[test]
+fn a_cursor_that_saw_records_behind_a_cut_does_not_count_on_them() {
+    let dir = Scratch::new();
+    let log = open(dir.path());
+    let follower = Log::open(dir.path(), &Config { flags: seglog::flags::READ_ONLY, ..Config::default() }).unwrap();
+    append(&log, 0, 100);
+    let mut cursors = [Cursor::open(&log, 0).unwrap(), Cursor::open(&follower, 0).unwrap()];
+    let next = |cursor: &mut Cursor| {
+        let record = cursor.next()?;
+        Ok::<_, seglog::Error>(record.map(|record| (record.offset, writer_of(record.payload, record.offset))))
+    };
+    for cursor in &mut cursors {
+        assert_eq!(next(cursor).unwrap(), Some((0, 0)));
+    }
+    log.truncate(50).unwrap();
+    for cursor in &mut cursors {
+        cursor.seek(49).unwrap();
+        assert_eq!(next(cursor).unwrap(), Some((49, 0)));
+        assert_eq!(next(cursor).unwrap(), None);
+    }
+    append(&log, 1, 30);
+    for cursor in &mut cursors {
+        assert_eq!(next(cursor).unwrap(), Some((50, 1)));
+    }
+    log.trim(60).unwrap();
+    for cursor in &mut cursors {
+        assert_eq!(next(cursor).unwrap_err().status(), Status::Trimmed);
+        cursor.seek(60).unwrap();
+        assert_eq!(next(cursor).unwrap(), Some((60, 1)));
+    }
+    log.reset(62).unwrap();
+    for cursor in &mut cursors {
+        assert_eq!(next(cursor).unwrap_err().status(), Status::Trimmed);
+        cursor.seek(62).unwrap();
+        assert_eq!(next(cursor).unwrap(), None);
+    }
+    append(&log, 2, 1);
+    for cursor in &mut cursors {
+        assert_eq!(next(cursor).unwrap(), Some((62, 2)));
+    }
+}

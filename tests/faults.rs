@@ -279,3 +279,23 @@ fn a_call_that_a_signal_interrupts_is_made_again() {
         }
     }
 }
+
+/// The keeper, then the syncer: a log that may have them is not opened without.
+#[test]
+fn a_thread_that_cannot_be_started_fails_the_open_with_memory_and_leaves_the_log_to_the_next() {
+    const EAGAIN: i32 = 11;
+    let open = |dir: &Scratch| Log::open(dir.path(), &Config::default());
+    let hook = Hook::new().recording();
+    hook.run(|| open(&Scratch::new()).unwrap());
+    let calls: Vec<_> = hook.ops().into_iter().filter(|op| op.kind != Kind::Store).collect();
+    let spawns: Vec<u64> = (0..).zip(&calls).filter(|(_, op)| op.kind == Kind::Spawn).map(|(nth, _)| nth).collect();
+    assert_eq!(spawns.len(), 2, "{calls:?}");
+    for nth in spawns {
+        let dir = Scratch::new();
+        let hook = Hook::new().with(Fault::Fail { nth, os_error: EAGAIN });
+        let error = hook.run(|| open(&dir).map(|_| ())).unwrap_err();
+        assert_eq!((error.status(), error.detail().os_error), (Status::Memory, EAGAIN), "{error}");
+        assert!(error.to_string().contains("raise the limit of threads"), "{error}");
+        assert_eq!(open(&dir).unwrap().append(b"record").unwrap(), 0);
+    }
+}

@@ -359,3 +359,29 @@ fn durable_offset_passes_no_store_or_name_that_was_not_synced() {
     }
     assert!(passed > 700, "only {passed} stores were ever durable");
 }
+
+#[test]
+fn a_failure_that_ends_a_handle_says_so_whatever_it_was() {
+    let temp = TempDir::new("last-words");
+    let large = vec![7; 600_000];
+    for os_error in [EIO, ENOMEM, EACCES, EMFILE, EROFS] {
+        let mut ended = 0;
+        for nth in 0.. {
+            let config = Config { sync: Sync::Always, ..Config::default() };
+            let log = Log::open(temp.join(format!("{os_error}-{nth}")), &config).unwrap();
+            log.append(b"before").unwrap();
+            let hook = Hook::new().with(Fault::Fail { nth, os_error });
+            let result = hook.run(|| log.append(&large));
+            if hook.failed() == 0 {
+                break;
+            }
+            let Err(error) = result else { continue };
+            if let Err(next) = log.append(b"behind") {
+                assert_eq!(next.status(), Status::Poisoned, "{next}");
+                assert!(error.to_string().ends_with("close and open the log again"), "call {nth}, {os_error}: {error}");
+                ended += 1;
+            }
+        }
+        assert!(ended > 0, "no failure {os_error} ended the handle");
+    }
+}

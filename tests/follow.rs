@@ -7,74 +7,35 @@
 #![expect(clippy::print_stdout, reason = "what the other process says")]
 
 mod common;
+mod others;
 
 use common::TempDir;
-use seglog::{Config, Cursor, Error, Log, Status, Sync, flags};
+use others::{Other, Random, quick, reading};
+use seglog::{Cursor, Error, Log, Status, flags};
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 // --- records ---------------------------------------------------------------------------------------------------------
 
-/// Marsaglia's xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 >> 16
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
-
-/// A record tells its offset and its version, which goes up with each cut of the log, and every byte of it depends on
-/// both.
 fn record(offset: u64, version: u64) -> Vec<u8> {
-    let mut random = Random::new(offset << 20 ^ version);
-    let len = if random.below(500) == 0 { 300_000 } else { 16 + random.below(800) as usize };
-    let mut bytes = Vec::with_capacity(len + 8);
-    bytes.extend_from_slice(&offset.to_le_bytes());
-    bytes.extend_from_slice(&version.to_le_bytes());
-    while bytes.len() < len {
-        bytes.extend_from_slice(&random.next().to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
+    others::record(
+        offset,
+        version,
+        |random| if random.below(500) == 0 { 300_000 } else { 16 + random.below(800) as usize },
+    )
 }
 
 /// The version of a record that must be the one of this offset, with its exact bytes.
 fn version_of(payload: &[u8], offset: u64) -> u64 {
-    let word = |at: usize| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap());
-    assert!(payload.len() >= 16, "record {offset} has {} bytes", payload.len());
-    assert_eq!(word(0), offset, "it is the record of another offset");
-    assert!(payload == record(offset, word(8)), "record {offset}, version {}: its bytes are others", word(8));
-    word(8)
-}
-
-fn reading() -> Config {
-    Config { flags: flags::READ_ONLY, ..Config::default() }
+    others::version_of(payload, offset, record)
 }
 
 fn follow(dir: &Path) -> Log {
     Log::open(dir, &reading()).unwrap()
-}
-
-fn quick(segment_max_bytes: u64) -> Config {
-    Config { segment_max_bytes, sync: Sync::Never, ..Config::default() }
 }
 
 fn names_in(dir: &Path) -> Vec<String> {
@@ -86,63 +47,13 @@ fn names_in(dir: &Path) -> Vec<String> {
 
 // --- the other process -----------------------------------------------------------------------------------------------
 
-/// This binary again, as a process that does what `verb` says.
-struct Other {
-    child: Child,
-    says: BufReader<ChildStdout>,
-}
-
-impl Other {
-    fn start(verb: &str, dir: &Path, seed: u64) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_other_process", "--ignored", "--nocapture", "--test-threads=1"])
-            .env("SEGLOG_FOLLOW_VERB", verb)
-            .env("SEGLOG_FOLLOW_DIR", dir)
-            .env("SEGLOG_FOLLOW_SEED", seed.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let says = BufReader::new(child.stdout.take().unwrap());
-        Self { child, says }
-    }
-
-    /// What it says behind this word.
-    fn wait_for(&mut self, word: &str) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert!(self.says.read_line(&mut line).unwrap() > 0, "the other process ended before it said {word}");
-            if let Some((_, rest)) = line.split_once(word) {
-                return rest.trim().to_owned();
-            }
-        }
-    }
-
-    fn kill(&mut self) {
-        let _ = self.child.kill();
-        self.child.wait().unwrap();
-    }
-
-    fn end(&mut self) {
-        assert!(self.child.wait().unwrap().success(), "the other process failed");
-    }
-}
-
-impl Drop for Other {
-    /// However a test ends.
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 /// What the other process runs; no test of its own.
 #[test]
 #[ignore = "started by the tests"]
 fn the_other_process() {
-    let Ok(verb) = std::env::var("SEGLOG_FOLLOW_VERB") else { return };
-    let dir = std::env::var_os("SEGLOG_FOLLOW_DIR").unwrap();
-    let seed = std::env::var("SEGLOG_FOLLOW_SEED").unwrap().parse().unwrap();
+    let Ok(verb) = std::env::var("SEGLOG_OTHER_VERB") else { return };
+    let dir = std::env::var_os("SEGLOG_OTHER_DIR").unwrap();
+    let seed = std::env::var("SEGLOG_OTHER_SEED").unwrap().parse().unwrap();
     match verb.as_str() {
         "append" => append_all(Path::new(&dir), seed),
         "anything" => do_anything(Path::new(&dir), seed),
@@ -511,7 +422,7 @@ fn every_index_can_be_gone_while_a_log_is_followed() {
 fn what_is_there_is_read_without_a_system_call() {
     let dir = TempDir::new("follow");
     let dir = dir.join("log");
-    let log = Log::open(&dir, &Config { flags: flags::NO_THREAD, ..quick(8 << 20) }).unwrap();
+    let log = Log::open(&dir, &seglog::Config { flags: flags::NO_THREAD, ..quick(8 << 20) }).unwrap();
     let append = |first: u64| (first..first + 2000).all(|n| log.append(&record(n, 0)).unwrap() == n);
     assert!(append(0));
     let reader = follow(&dir);

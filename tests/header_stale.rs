@@ -9,7 +9,7 @@ fn the_header_is_what_the_source_says() {
     let path = root.join("include/seglog.h");
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["types", "status", "log", "cursor", "upkeep"] {
+    for file in ["types", "status", "log", "in_place", "cursor", "named", "upkeep"] {
         builder = builder.with_src(root.join(format!("src/ffi/{file}.rs")));
     }
     let mut made = Vec::new();

@@ -56,7 +56,7 @@ fn ten_thousand_foreign_files_are_left_alone() {
     }
     let not_utf8: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"\xFF\xFE.store");
     fs::write(dir.path().join(not_utf8), b"x").unwrap();
-    for name in ["positions", "meta", "a directory", "00000000000000000099-00000000.store.d"] {
+    for name in ["a directory", "00000000000000000099-00000000.store.d"] {
         fs::create_dir(dir.join(name)).unwrap();
         fs::write(dir.join(name).join("file"), b"y").unwrap();
     }
@@ -310,5 +310,102 @@ fn names_that_are_no_files_are_refused_or_passed_over() {
             let _ = remove(dir.path());
             assert_eq!(fs::read(elsewhere.join("file")).unwrap(), store, "{name} is a {what}: it was followed");
         }
+    }
+}
+
+/// A segment that is there twice: a copy of a store under another base, another epoch, or both. No name says what its header does
+/// not, so a copy is told; nothing is read twice, nothing wrong, and nothing is deleted.
+#[test]
+fn a_segment_that_stands_there_twice_is_told_and_never_wrong_data() {
+    let (header, _, _) = one_segment();
+    let first = Header { base: 0, ..header };
+    let second = Header { base: 10, ..header };
+    let third = Header { base: 15, ..header };
+    let store = |header: &Header, from, to| header.store(&[], &records(from..to));
+    let whole =
+        Image([(first.store_name(), store(&first, 0, 10)), (second.store_name(), store(&second, 10, 15))].into());
+    assert!(exercise(whole.place().path()).is_ok(), "the log itself is good");
+    for (from, name) in [
+        // The same segment in another place, before and behind its own.
+        (&first, third.store_name()),
+        (&first, Header { base: 5, ..header }.store_name()),
+        (&second, third.store_name()),
+        (&second, Header { base: 5, ..header }.store_name()),
+        // The same base in another epoch.
+        (&first, Header { epoch: 1, ..first }.store_name()),
+        (&second, Header { epoch: 1, ..second }.store_name()),
+        (&second, Header { epoch: 1, base: 12, ..second }.store_name()),
+        (&first, Header { epoch: 7, base: 12, ..second }.store_name()),
+        // Another's base and epoch over it.
+        (&first, second.store_name()),
+        (&second, first.store_name()),
+    ] {
+        let mut image = whole.clone();
+        image.0.insert(name.clone(), whole.0[&from.store_name()].clone());
+        let dir = image.place();
+        match exercise(dir.path()) {
+            Ok(_) => {
+                let log = Log::open(dir.path(), &small()).unwrap();
+                for offset in 0..15.min(log.next_offset()) {
+                    let read = log.read(offset, |bytes, _| assert!(bytes == payload(offset), "{name}: {offset}"));
+                    assert!(read.is_ok() || read.unwrap_err().status() == Status::Corrupt);
+                }
+            }
+            Err(error) => {
+                assert!(matches!(error.status(), Status::Corrupt | Status::Format), "{name}: {error}");
+                let after = Image::of(dir.path());
+                for (file, bytes) in &image.0 {
+                    assert!(after.0.get(file) == Some(bytes), "{file} is as it was: {name}: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// What stands where `lost/` should be when a segment is to go there. It stays in the directory then, out of the row; nothing
+/// is followed, nothing deleted.
+#[test]
+fn a_lost_that_is_no_folder_keeps_segments_where_they_are() {
+    for what in ["file", "fifo", "link to a folder", "link to nothing", "folder"] {
+        let dir = Scratch::new();
+        let log = Log::open(dir.path(), &small()).unwrap();
+        support::append_mixed(&log, 116);
+        let mut image = Image::of(dir.path());
+        drop(log);
+        // Torn in the middle, without a slot that says what was durable.
+        image.0.remove("LIVE");
+        let stores: Vec<_> = image.0.keys().filter(|name| support::is_store(name)).cloned().collect();
+        for name in &stores {
+            image.file(name)[2048..3072].fill(0);
+        }
+        let torn = &stores[stores.len() - 2];
+        let len = image.0[torn].len();
+        image.file(torn)[FRAMES..len].fill(0);
+        let dir = image.place();
+        let elsewhere = Scratch::new();
+        let lost = dir.join("lost");
+        match what {
+            "file" => fs::write(&lost, b"mine").unwrap(),
+            "fifo" => assert!(Command::new("mkfifo").arg(&lost).status().unwrap().success()),
+            "link to a folder" => symlink(elsewhere.path(), &lost).unwrap(),
+            "link to nothing" => symlink(elsewhere.join("nothing"), &lost).unwrap(),
+            _ => fs::create_dir(&lost).unwrap(),
+        }
+        let log = Log::open(dir.path(), &small()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let next = log.next_offset();
+        assert!(next > 0 && next < 116, "{what}: {next}");
+        check_whole(&log, 0, next);
+        log.close().unwrap();
+        let last = stores.last().unwrap();
+        let moved = what.starts_with("folder");
+        let at = if moved { lost.join(last) } else { dir.join(last) };
+        assert_eq!(fs::read(at).unwrap(), image.0[last], "{what}: it is kept as it was");
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0, "{what}: nothing is followed");
+        let log = Log::open(dir.path(), &small()).unwrap_or_else(|error| panic!("{what}: once more: {error}"));
+        check_whole(&log, 0, next);
+        check_goes_on(log, dir.path(), &small(), payload);
+        let removed = remove(dir.path());
+        assert!(removed.is_ok(), "{what}: {removed:?}");
+        assert_eq!(lost.symlink_metadata().is_ok(), !moved, "{what}: what is not the log's stays");
     }
 }

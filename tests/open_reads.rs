@@ -5,12 +5,13 @@
 
 mod support;
 
-use seglog::faults::{Hook, Kind};
-use seglog::{Config, Log, Sync};
+use seglog::faults::{Hook, Kind, Op};
+use seglog::{Config, Log, Sync, flags};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use support::format::{FRAMES, Header, Slot};
 use support::{Image, Scratch, append_mixed, settle, small};
 
@@ -37,15 +38,20 @@ fn put_sparse(image: &Image, dir: &Path) {
     }
 }
 
-/// Opens these files and says how many bytes the open asked for of each file.
-fn reads(image: &Image, config: &Config, next: u64) -> BTreeMap<String, u64> {
+/// What an open of these files asks the kernel for.
+fn ops(image: &Image, config: &Config, next: u64) -> Vec<Op> {
     let dir = Scratch::new();
     put_sparse(image, dir.path());
     let hook = Hook::new().recording();
     let log = hook.run(|| Log::open(dir.path(), config)).unwrap();
     assert_eq!(log.next_offset(), next);
+    hook.ops()
+}
+
+/// Opens these files and says how many bytes the open asked for of each file.
+fn reads(image: &Image, config: &Config, next: u64) -> BTreeMap<String, u64> {
     let mut reads = BTreeMap::new();
-    for op in hook.ops() {
+    for op in ops(image, config, next) {
         if op.file.contains(".store") {
             assert_ne!(op.kind, Kind::Map, "{op:?}: what is mapped is read unseen");
             let durable = Slot::of(&image.0[&op.file]).map_or(0, |slot| slot.position);
@@ -137,4 +143,78 @@ fn an_open_after_a_kill_reads_only_the_segments_that_were_not_synced() {
     }
     assert!(reads[marked] <= 2 * FRAMES as u64);
     assert_eq!(reads.len(), 5 + 2, "five stores, the last index, LIVE: {reads:?}");
+}
+
+/// The syncs of an open of these files.
+fn syncs(image: &Image, next: u64) -> Vec<(Kind, String)> {
+    let config = Config { flags: flags::NO_THREAD, ..small() };
+    let syncs = ops(image, &config, next).into_iter().filter(|op| matches!(op.kind, Kind::SyncFile | Kind::SyncDir));
+    syncs.map(|op| (op.kind, op.file)).collect()
+}
+
+#[test]
+fn an_open_syncs_what_may_not_be_durable_and_no_more() {
+    let image = |records, closed| {
+        let dir = Scratch::new();
+        let log = Log::open(dir.path(), &small()).unwrap();
+        append_mixed(&log, records);
+        // A log that is dropped behind this copy was killed.
+        let killed = Image::of(dir.path());
+        log.close().unwrap();
+        if closed { Image::of(dir.path()) } else { killed }
+    };
+    let live = (Kind::SyncFile, "LIVE".to_owned());
+    let dir = (Kind::SyncDir, String::new());
+    for records in [10, 1000] {
+        assert_eq!(syncs(&image(records, true), records), std::slice::from_ref(&live), "{records} records, closed");
+    }
+    // An empty log's own name may not be durable: its maker may have been killed before that.
+    for closed in [true, false] {
+        assert_eq!(syncs(&image(0, closed), 0), [dir.clone(), live.clone()], "closed: {closed}");
+    }
+    for records in [10, 1000] {
+        let image = image(records, false);
+        let synced = syncs(&image, records);
+        let (stores, behind) = synced.split_at(synced.len() - 2);
+        assert_eq!(behind, [dir.clone(), live.clone()]);
+        let unsynced =
+            image.stores().into_iter().filter(|name| Slot::of(&image.0[name]).is_none_or(|slot| slot.flags == 0));
+        let unsynced: Vec<_> = unsynced.map(|name| (Kind::SyncFile, name)).collect();
+        // And the one that says that all before it is durable.
+        assert!(
+            stores.ends_with(&unsynced) && stores.len() <= unsynced.len() + 1,
+            "{records} records, killed: {stores:?}"
+        );
+    }
+}
+
+/// After the first sync past each 64 KiB or 100 ms, as docs/FORMAT.md says: from there on an open reads.
+#[test]
+fn a_durable_slot_is_written_when_it_is_due_and_no_oftener() {
+    let config = Config { flags: flags::NO_THREAD, ..large() };
+    let syncs = |dir: &Scratch, log: &Log, count: u64, bytes: usize| {
+        for _ in 0..count {
+            log.append(&vec![7; bytes]).unwrap();
+            log.sync().unwrap();
+        }
+        // How many slots the only segment has had.
+        let name = Image::without_live(dir.path()).last_store();
+        let mut page = vec![0; FRAMES];
+        fs::File::open(dir.join(&name)).unwrap().read_exact_at(&mut page, 0).unwrap();
+        Slot::of(&page).map_or(0, |slot| slot.count)
+    };
+    // A try that took so long that a slot was due for that says nothing.
+    let quick = (0..200).find_map(|_| {
+        let (dir, began) = (Scratch::new(), Instant::now());
+        let log = Log::open(dir.path(), &config).unwrap();
+        let counts =
+            [(0, 0), (9, 100), (1, 65 << 10), (9, 100), (1, 65 << 10)].map(|(n, bytes)| syncs(&dir, &log, n, bytes));
+        (began.elapsed() < Duration::from_millis(100)).then(|| counts.map(|count| count - counts[0]))
+    });
+    assert_eq!(quick, Some([0, 0, 1, 1, 2]), "after few bytes, 65 KiB, few, 65 KiB");
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &config).unwrap();
+    let before = syncs(&dir, &log, 1, 100);
+    std::thread::sleep(Duration::from_millis(110));
+    assert_eq!(syncs(&dir, &log, 1, 100), before + 1, "after 100 ms");
 }

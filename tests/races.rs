@@ -5,8 +5,10 @@
 mod support;
 
 mod races {
+    mod places;
     mod planted;
     pub(crate) mod schedule;
+    mod waits;
 }
 
 use races::schedule::{explore, pick};

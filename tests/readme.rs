@@ -7,7 +7,8 @@ mod common;
 use common::{Finished, TIME_OUT, TempDir};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// What the quickstarts print for an empty directory.
 const QUICKSTART_PRINTS: &str = "appended and read back at offset 0: hello\n0: hello\n1: world\n";
@@ -76,7 +77,9 @@ impl Examples {
             }
         }
         fs::create_dir(temp.join("include")).unwrap();
-        fs::copy(common::path("include/seglog.h"), temp.join("include/seglog.h")).unwrap();
+        for header in ["include/seglog.h", "include/seglog.hpp"] {
+            fs::copy(common::path(header), temp.join(header)).unwrap();
+        }
         let mut make = Command::new("make");
         make.arg("-C").arg(&copy).args(programs.iter().map(|program| format!("build/{program}")));
         // The folder of the plain library stands for target/debug.
@@ -115,6 +118,20 @@ fn threads_runs() {
     assert!(done.stdout.ends_with("all in order\n"), "{}", done.report());
     let again = examples.run("threads", &["--records".as_ref(), "50".as_ref(), "log".as_ref()]);
     assert!(again.stdout.ends_with("all in order\n"), "{}", again.report());
+}
+
+/// It goes on where it had saved its position, each consumer by its own name.
+#[test]
+fn consumer_runs() {
+    let examples = Examples::make(&["quickstart", "consumer"]);
+    examples.run("quickstart", &[]);
+    let log = examples.temp.join("my-log");
+    assert_eq!(examples.run("consumer", &[&log]).stdout, "hello\nworld\n");
+    assert_eq!(examples.run("consumer", &[&log]).stdout, "");
+    examples.run("quickstart", &[]);
+    assert_eq!(examples.run("consumer", &[&log]).stdout, "hello\nworld\n");
+    let other: [&Path; 5] = ["--name".as_ref(), "other".as_ref(), "--batch".as_ref(), "3".as_ref(), &log];
+    assert_eq!(examples.run("consumer", &other).stdout, "hello\nworld\nhello\nworld\n");
 }
 
 /// Each checks its own steps, and makes its directory anew.
@@ -161,6 +178,72 @@ fn ingest_and_dump_are_inverse() {
     assert!(dumped.stdout == fs::read_to_string(&input).unwrap(), "what was dumped is not what was ingested");
     examples.run("ingest", &["--skip-existing".as_ref(), &log, &input]);
     assert!(examples.run("dump", &[&log]).stdout == dumped.stdout, "--skip-existing took some lines again");
+}
+
+/// `ingest` appends in one process; `follow` and `epoll` in others print what comes, and end when they have seen it.
+#[test]
+fn follow_and_epoll_print_what_another_process_appends() {
+    let examples = Examples::make(&["ingest", "follow", "epoll"]);
+    let lines = |from: u32| (from..from + 300).map(|n| format!("line {n}\n")).collect::<Vec<_>>().concat();
+    let input = examples.temp.join("lines");
+    let dirs = ["one", "two"];
+    let ingest = |dir: &str, text: &str| {
+        fs::write(&input, text).unwrap();
+        examples.run("ingest", &["--sync".as_ref(), "never".as_ref(), dir.as_ref(), &input]);
+    };
+    for dir in dirs {
+        ingest(dir, &lines(0));
+    }
+    let started = |program: &str, args: &[&str]| {
+        let mut command = Command::new(examples.program(program));
+        command.args(args).current_dir(examples.temp.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let follow = started("follow", &["--from", "0", "--count", "600", "one"]);
+    let epoll = started("epoll", &["--from-start", "--count", "1200", "one", "two"]);
+    // Both have what was there, and wait for more, or come later: it is the same to them.
+    std::thread::sleep(Duration::from_millis(100));
+    for dir in dirs {
+        ingest(dir, &lines(300));
+    }
+    let followed = follow.wait_with_output().unwrap();
+    assert!(followed.status.success(), "{}", String::from_utf8_lossy(&followed.stderr));
+    assert!(String::from_utf8(followed.stdout).unwrap() == lines(0) + &lines(300));
+    let heard = epoll.wait_with_output().unwrap();
+    assert!(heard.status.success(), "{}", String::from_utf8_lossy(&heard.stderr));
+    let heard = String::from_utf8(heard.stdout).unwrap();
+    for dir in dirs {
+        let of_it: Vec<_> = heard.lines().filter(|line| line.starts_with(dir)).collect();
+        assert_eq!(of_it, (0..600).map(|n| format!("{dir} {n} line {n}")).collect::<Vec<_>>());
+    }
+    let idle = examples.run("follow", &["--idle-ms".as_ref(), "1".as_ref(), "two".as_ref()]);
+    assert_eq!(idle.stdout, "");
+}
+
+/// Workers of two names each do every job, in order; one that was killed does at most its last job again.
+#[test]
+fn queue_gives_each_worker_every_job() {
+    let examples = Examples::make(&["queue"]);
+    let text = |done: &Finished| {
+        done.expect_success("queue");
+        done.stdout.clone()
+    };
+    let queue = |args: &[&str]| {
+        let args: Vec<&Path> = std::iter::once("jobs").chain(args.iter().copied()).map(Path::new).collect();
+        run_in(examples.temp.path(), examples.program("queue"), &args)
+    };
+    assert_eq!(text(&queue(&["push", "a", "b", "c"])), "job 0\njob 1\njob 2\n");
+    assert_eq!(text(&queue(&["work", "first", "2"])), "first does job 0: a\nfirst does job 1: b\n");
+    let mut waiting = Command::new(examples.program("queue"));
+    waiting.args(["jobs", "work", "first", "2"]).current_dir(examples.temp.path()).stdout(Stdio::piped());
+    let waiting = waiting.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(text(&queue(&["push", "d"])), "job 3\n");
+    let waited = waiting.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(waited.stdout).unwrap(), "first does job 2: c\nfirst does job 3: d\n");
+    assert_eq!(text(&queue(&["work", "second", "1"])), "second does job 0: a\n");
+    assert_eq!(text(&queue(&["show"])), "jobs 0 to 4\nfirst: 0 to do\nsecond: 3 to do\n");
+    assert!(!queue(&["work"]).success() && !queue(&["work", "no/name", "1"]).success());
 }
 
 #[test]

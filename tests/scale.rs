@@ -4,11 +4,11 @@
 
 mod support;
 
-use seglog::{Config, Cursor, Log, Sync};
+use seglog::{Config, Cursor, Io, Log, Sync, flags};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use support::Scratch;
 
@@ -17,6 +17,8 @@ const SEGMENTS: u64 = 1_000;
 const OPEN: u64 = 256;
 /// Names the directory that a child process opens, and tells it that it is one.
 const CHILD: &str = "SEGLOG_SCALE_CHILD";
+/// Set, it maps nothing.
+const UNMAPPED: &str = "SEGLOG_SCALE_UNMAPPED";
 
 fn config(segment_bytes: u64) -> Config {
     Config { segment_max_bytes: segment_bytes, index_max_bytes: 64, sync: Sync::Never, ..Config::default() }
@@ -83,7 +85,8 @@ fn child() {
     let dir = Path::new(&dir);
     let files = open_files();
     let before = [status("VmData:"), status("VmRSS:")];
-    let log = Log::open(dir, &config(4096)).unwrap();
+    let io = if std::env::var_os(UNMAPPED).is_some() { Io::File } else { Io::Auto };
+    let log = Log::open(dir, &Config { io, ..config(4096) }).unwrap();
     let opened = [status("VmData:"), status("VmRSS:")];
     assert_eq!(log.next_offset(), SEGMENTS + 1);
     let (mut most, mut mapped) = ((0, 0), 0);
@@ -106,8 +109,11 @@ fn child() {
 
 /// Data and resident KiB that an open takes; files, and mappings by offset and by cursor, that reading takes.
 fn measured(dir: &Path) -> [u64; 5] {
-    let program = std::env::current_exe().unwrap();
-    let done = Command::new(program).args(["--exact", "child", "--nocapture"]).env(CHILD, dir).output().unwrap();
+    measured_by(Command::new(std::env::current_exe().unwrap()).env(CHILD, dir))
+}
+
+fn measured_by(program: &mut Command) -> [u64; 5] {
+    let done = program.args(["--exact", "child", "--nocapture"]).output().unwrap();
     let text = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
     let line = text.lines().find_map(|line| line.split_once("scale: ")).unwrap_or_else(|| panic!("{text}")).1;
@@ -133,10 +139,131 @@ fn memory_does_not_grow_with_the_bytes_stored_and_files_stay_bounded() {
     }
 }
 
+/// The index of each segment that was read would be in memory, if none were let go.
+#[test]
+fn memory_does_not_grow_with_the_segments_that_are_written_and_read_without_mappings() {
+    let _alone = alone();
+    let small = thousand(4096);
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let [data, _, files, by_offset, by_cursor] = measured_by(child.env(CHILD, small.path()).env(UNMAPPED, "1"));
+    assert!(data < 8 << 10, "{data} KiB");
+    assert!(files <= OPEN + 8, "{files} open files");
+    assert_eq!((by_offset, by_cursor), (0, 0), "nothing is mapped");
+    // A writer over 2,000 segments, all of which it read.
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &Config { io: Io::File, flags: flags::NO_THREAD, ..config(4096) }).unwrap();
+    let mut at = Vec::new();
+    for n in 0..2000_u64 {
+        for _ in 0..3 {
+            log.append(&[7; 1300]).unwrap();
+        }
+        log.read(log.next_offset() - 1, |_, _| ()).unwrap();
+        log.read(log.next_offset() / 2, |_, _| ()).unwrap();
+        if n % 500 == 499 {
+            at.push(status("VmRSS:"));
+        }
+    }
+    assert!(log.stat().unwrap().segment_count >= 2000);
+    // 1,500 segments more. What each is in the row takes some 300 bytes.
+    assert!(at[3] <= at[0] + 1500, "KiB after each 500 segments: {at:?}");
+    let fds = open_files();
+    assert!(fds <= OPEN + 40, "{fds} open files");
+}
+
 #[test]
 fn mappings_stay_bounded_whoever_reads() {
     let _alone = alone();
     let small = thousand(4096);
     let measured = measured(small.path());
     assert!(measured[4] <= 6 * OPEN, "by cursor, after reads by offset: {measured:?}");
+}
+
+#[test]
+fn what_is_trimmed_or_cut_is_not_kept_mapped_by_who_has_read_it() {
+    let _alone = alone();
+    let dir = Scratch::new();
+    let config = Config { flags: flags::NO_THREAD, ..config(4096) };
+    let log = Log::open(dir.path(), &config).unwrap();
+    let following = Log::open(dir.path(), &Config { flags: flags::READ_ONLY, ..Config::default() }).unwrap();
+    let record = [0x5A; 3000];
+    (0..20).for_each(|_| assert!(log.append(&record).is_ok()));
+    let read_all = || {
+        for log in [&log, &following] {
+            (log.first_offset()..log.next_offset()).for_each(|offset| log.read(offset, |_, _| ()).unwrap());
+        }
+    };
+    let deleted = || {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let here = |line: &&str| line.contains(dir.path().to_str().unwrap());
+        maps.lines().filter(here).filter(|line| line.ends_with(".store (deleted)")).count()
+    };
+    let ((has_read, go), (done, over)) = (mpsc::channel(), mpsc::channel::<()>());
+    std::thread::scope(|scope| {
+        // A thread that has read, and lives on without reading again, until `done` is dropped, by a failure too.
+        let _done = done;
+        scope.spawn(move || {
+            read_all();
+            has_read.send(()).unwrap();
+            over.recv().unwrap_err();
+        });
+        go.recv().unwrap();
+        assert!(mappings(dir.path()) > 20);
+        log.trim(10).unwrap();
+        log.truncate(15).unwrap();
+        // The follower lets go when it looks again.
+        following.read(12, |_, _| ()).unwrap();
+        assert_eq!(deleted(), 0);
+    });
+}
+
+#[test]
+fn the_largest_segments_take_no_more_than_what_is_in_them() {
+    let dir = Scratch::new();
+    let config =
+        Config { segment_max_bytes: 16 << 30, index_max_bytes: 1 << 20, sync: Sync::Never, ..Config::default() };
+    let record = |offset: u64| vec![offset as u8; 100_000];
+    let mut next = 0;
+    for _ in 0..3 {
+        let log = Log::open(dir.path(), &config).unwrap();
+        for _ in 0..300 {
+            assert_eq!(log.append(&record(next)).unwrap(), next);
+            next += 1;
+        }
+        // What is appended, what is allocated ahead of it, once by the appends and once by the keeper, and the small files.
+        let most = 100_016 * next + (34 << 20);
+        assert!(log.stat().unwrap().disk_bytes < most, "{:?}", log.stat().unwrap());
+        assert_eq!(log.stat().unwrap().segment_count, 1);
+        log.close().unwrap();
+        let log = Log::open(dir.path(), &config).unwrap();
+        assert!(log.stat().unwrap().disk_bytes < 100_016 * next + (4 << 20), "{:?}", log.stat().unwrap());
+        for offset in 0..next {
+            log.read(offset, |payload, _| assert!(payload == record(offset), "record {offset}")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn disk_bytes_counts_every_file_of_the_log() {
+    use std::os::unix::fs::MetadataExt;
+    let temp = Scratch::new();
+    let dir = temp.join("log");
+    let config = Config { segment_max_bytes: 1 << 20, sync: Sync::Never, ..Config::default() };
+    let log = Log::open(&dir, &config).unwrap();
+    for _ in 0..1900 {
+        log.append(&[5; 1000]).unwrap();
+    }
+    log.trim(3).unwrap();
+    assert!(dir.join("START").exists());
+    // The library's own thread makes the next segment, whose turn does not come.
+    let bytes =
+        || fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512).sum::<u64>();
+    let start = Instant::now();
+    loop {
+        let (before, stat) = (bytes(), log.stat().unwrap());
+        if dir.join("next-index.tmp").exists() && before == stat.disk_bytes && before == bytes() {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{before} bytes are there: {stat:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

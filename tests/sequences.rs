@@ -4,7 +4,7 @@
 
 mod support;
 
-use seglog::{Config, Cursor, Error, Log, Status, Sync};
+use seglog::{Config, Cursor, Error, Io, Log, Status, Sync};
 use std::sync::atomic::{AtomicU64, Ordering};
 use support::{Image, Random, Scratch, each, sized};
 
@@ -49,6 +49,7 @@ fn config(random: &mut Random, first: u64) -> Config {
         index_max_bytes: [0, 0, 8, 64, 4000][random.below(5)],
         sync: if random.below(3) == 0 { Sync::Always } else { Sync::Never },
         initial_offset: first,
+        io: [Io::Auto, Io::File][random.below(2)],
         ..Config::default()
     }
 }

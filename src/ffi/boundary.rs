@@ -1,5 +1,6 @@
-//! Where C ends: the only pointer casts of the ffi, the panic guard, the filling of `log_error_t`. The functions here
-//! take raw pointers under the contract of the header: each is NULL, or valid for what its function's comment says.
+//! Where C ends: the pointer casts of the ffi (those of handles stand in `handle`), the panic guard, the filling of
+//! `log_error_t`. The functions here take raw pointers under the contract of the header: each is NULL, or valid for
+//! what its function's comment says.
 #![expect(
     unsafe_code,
     reason = "pointers of the C caller's; each block says which part of the header's contract it rests on"
@@ -8,6 +9,7 @@
 use super::types::{log_bytes_t, log_error_t, log_record_t, log_status_t};
 use crate::config::BATCH_LIMIT_BYTES;
 use crate::error::{Error, NO_OFFSET, Result, Status};
+use crate::memory;
 use crate::record::Record;
 use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -16,6 +18,9 @@ use std::path::Path;
 
 /// The largest `struct_size` that is believed.
 const STRUCT_LIMIT: u32 = 4096;
+
+/// What memory is for here.
+const A_BATCH: &str = "the records of a batch";
 
 /// A status that is an answer, no failure, and the sentence that goes with it.
 pub(super) struct Answer {
@@ -49,6 +54,9 @@ pub(super) fn call(
     }
 }
 
+/// What a defect does where no handle is left that it could poison, or one that is another's.
+pub(super) fn no_handle(_what: &str) {}
+
 fn defect(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("a defect of libseglog, please report it: {}", text.unwrap_or("panic"))
@@ -68,13 +76,22 @@ fn failed(error: *mut log_error_t, failure: &Error) -> log_status_t {
     status
 }
 
+/// A text of at most `room` bytes: of a longer one what failed, at its beginning, and what to do, at its end.
+fn fitted(text: &str, room: usize) -> (&str, &str, &str) {
+    const DOTS: &str = " ... ";
+    if text.len() <= room {
+        return (text, "", "");
+    }
+    let half = (room - DOTS.len()) / 2;
+    let end = (text.len() - half..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    let beginning = (0..=half).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    (&text[..beginning], DOTS, &text[end..])
+}
+
 fn fill(error: *mut log_error_t, status: i32, os_error: i32, offset: u64, text: &str) {
     let mut message = [0; 240];
-    let mut end = text.len().min(message.len() - 1);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    for (to, from) in message.iter_mut().zip(text[..end].bytes()) {
+    let (beginning, dots, end) = fitted(text, message.len() - 1);
+    for (to, from) in message.iter_mut().zip(beginning.bytes().chain(dots.bytes()).chain(end.bytes())) {
         // A path may hold any byte, but a message is one line of text.
         let from = if from.is_ascii_control() { b'?' } else { from };
         *to = from.cast_signed() as c_char;
@@ -87,32 +104,6 @@ fn fill(error: *mut log_error_t, status: i32, os_error: i32, offset: u64, text: 
 
 fn null(name: &str) -> Error {
     Error::new(Status::Argument, format!("{name} is NULL"))
-}
-
-/// A handle that the caller got from this library and has not closed.
-#[inline]
-pub(super) fn shared<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
-    // SAFETY: the caller gives NULL or a handle that an open call made and no close call has freed.
-    unsafe { pointer.as_ref() }.ok_or_else(|| null(name))
-}
-
-/// A handle that only this thread uses now.
-#[inline]
-pub(super) fn exclusive<'a, T>(pointer: *mut T, name: &str) -> Result<&'a mut T> {
-    // SAFETY: as in `shared`; that one thread at a time uses it stands in the header.
-    unsafe { pointer.as_mut() }.ok_or_else(|| null(name))
-}
-
-/// Gives a handle to C.
-pub(super) fn give<T>(out: *mut *mut T, handle: T) {
-    // SAFETY: the caller gave a place for the handle, which `required` has checked for NULL.
-    unsafe { out.write(Box::into_raw(Box::new(handle))) };
-}
-
-/// Takes a handle back from C. NULL is no handle.
-pub(super) fn take_back<T>(pointer: *mut T) -> Option<Box<T>> {
-    // SAFETY: a handle that is not NULL came from `give`, and the caller does not use it any more.
-    (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
 }
 
 /// Refuses NULL for a place that the call cannot do without.
@@ -155,11 +146,30 @@ pub(super) fn bytes<'a>(data: *const c_void, len: usize, name: &str) -> Result<&
     Ok(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) })
 }
 
-/// The records of a batch.
-pub(super) fn batch<'a>(records: *const log_bytes_t, count: usize) -> Result<Vec<&'a [u8]>> {
+/// So many records of a batch are seen to without an allocation.
+const FEW: usize = 128;
+
+/// Hands the records of a batch to `take`.
+#[inline]
+pub(super) fn with_batch<R>(
+    records: *const log_bytes_t,
+    count: usize,
+    take: impl FnOnce(&[&[u8]]) -> Result<R>,
+) -> Result<R> {
     let given = elements(records, count)?;
+    if count > FEW {
+        return take(&many(given)?);
+    }
+    let mut few: [&[u8]; FEW] = [&[]; FEW];
+    for (payload, record) in few.iter_mut().zip(given) {
+        *payload = bytes(record.data, record.len, "a record's data")?;
+    }
+    take(&few[..given.len()])
+}
+
+fn many<'a>(given: &[log_bytes_t]) -> Result<Vec<&'a [u8]>> {
     let mut payloads = Vec::new();
-    payloads.try_reserve_exact(count).map_err(|_| no_memory_for_batch(count))?;
+    memory::reserve(&mut payloads, given.len(), A_BATCH)?;
     for record in given {
         payloads.push(bytes(record.data, record.len, "a record's data")?);
     }
@@ -170,7 +180,7 @@ pub(super) fn batch<'a>(records: *const log_bytes_t, count: usize) -> Result<Vec
 pub(super) fn records<'a>(records: *const log_record_t, count: usize) -> Result<Vec<Record<'a>>> {
     let given = elements(records, count)?;
     let mut made = Vec::new();
-    made.try_reserve_exact(count).map_err(|_| no_memory_for_batch(count))?;
+    memory::reserve(&mut made, count, A_BATCH)?;
     for record in given {
         let payload = bytes(record.payload.data, record.payload.len, "a record's data")?;
         made.push(Record { offset: record.offset, timestamp_ns: record.timestamp_ns, payload });
@@ -192,10 +202,6 @@ fn elements<'a, T>(pointer: *const T, count: usize) -> Result<&'a [T]> {
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
 }
 
-fn no_memory_for_batch(count: usize) -> Error {
-    Error::new(Status::Memory, format!("out of memory for a batch of {count} records"))
-}
-
 /// Copies a payload into the caller's buffer, which has room for it.
 #[inline]
 pub(super) fn copy_out(buffer: *mut c_void, payload: &[u8]) {
@@ -211,6 +217,14 @@ pub(super) fn path<'a>(path: *const c_char, name: &str) -> Result<&'a Path> {
     // SAFETY: the caller gives a string that ends with a NUL and does not change it during the call.
     let path = unsafe { CStr::from_ptr(path) };
     Ok(Path::new(OsStr::from_bytes(path.to_bytes())))
+}
+
+/// A short text, such as a name.
+pub(super) fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str> {
+    required(text, name)?;
+    // SAFETY: the caller gives a string that ends with a NUL and does not change it during the call.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map_err(|_| Error::new(Status::Argument, format!("{name} is no ASCII text")))
 }
 
 fn struct_size(pointer: *const c_void, name: &str) -> Result<usize> {
@@ -257,4 +271,26 @@ pub(super) fn write_sized<T: Copy>(pointer: *mut T, value: &T, name: &str) -> Re
 pub(super) fn check_sized<T>(pointer: *mut T, name: &str) -> Result<usize> {
     required(pointer, name)?;
     struct_size(pointer.cast_const().cast(), name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_keeps_what_failed_and_what_to_do() {
+        for letter in ["x", "\u{E9}", "\u{20AC}", "\u{1F4D6}"] {
+            for len in 0..400 {
+                let text = format!("cannot open '{}': check the path", letter.repeat(len));
+                let (beginning, dots, end) = fitted(&text, 239);
+                let made = [beginning, dots, end].concat();
+                assert!(made.len() <= 239 && made.starts_with("cannot open '") && made.ends_with("': check the path"));
+                assert!(made == text || (dots == " ... " && made.len() > 225), "{made}");
+                let mut error = log_error_t { status: 0, os_error: 0, offset: 0, message: [1; 240] };
+                fill(&raw mut error, 30, 0, 0, &text);
+                let bytes: Vec<u8> = error.message.iter().map(|byte| byte.cast_unsigned()).collect();
+                assert_eq!(CStr::from_bytes_until_nul(&bytes).unwrap().to_str(), Ok(&*made));
+            }
+        }
+    }
 }

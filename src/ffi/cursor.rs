@@ -1,21 +1,32 @@
 //! Cursors: zero-copy, in order.
 
 use super::boundary::{self, Answer, DONE};
-use super::log::{end, log_t};
+use super::handle::{self, Closed, Handle, Kind};
+use super::log::{end, log_t, timed_out, timeout_of};
 use super::types::{log_bytes_t, log_error_t, log_record_t, log_status_t};
 use crate::cursor::Cursor;
 use crate::error::{Error, Result, Status};
 use crate::record::Record;
+use crate::view::Waited;
 
 /// A place in a log. One thread at a time uses it; each reader has its own.
 pub struct log_cursor_t(Cursor);
+
+impl Handle for log_cursor_t {
+    const KIND: Kind = handle::CURSOR;
+
+    fn closed() -> &'static Closed {
+        static CLOSED: Closed = Closed::new();
+        &CLOSED
+    }
+}
 
 fn on_cursor(
     cursor: *mut log_cursor_t,
     error: *mut log_error_t,
     body: impl FnOnce(&mut Cursor) -> Result<Answer>,
 ) -> log_status_t {
-    boundary::call(error, |_| {}, || body(&mut boundary::exclusive(cursor, "cursor")?.0))
+    boundary::call(error, boundary::no_handle, || body(&mut handle::exclusive(cursor, "cursor")?.0))
 }
 
 fn view(record: &Record<'_>) -> log_record_t {
@@ -27,10 +38,11 @@ fn view(record: &Record<'_>) -> log_record_t {
 /// there it waits for what will be appended.
 ///
 /// A cursor stands at an offset, whatever becomes of the records there. Where they are trimmed or reset away, its next
-/// step says `LOG_E_TRIMMED`. Where the log is cut at or before it, its next step says `LOG_END` until the log has
-/// grown past its offset again, and it goes on there. So who wants to see what takes the place of records that were
-/// dropped seeks to where the log was cut (`log_cursor_seek`). Views that it gave stay as they are until the next call
-/// on it.
+/// step says `LOG_E_TRIMMED`, and so does each one until it is moved (`log_cursor_seek` to `first_offset` of
+/// `log_stat`, which the message tells, too). Where the log is cut at or before it, its next step says `LOG_END` until
+/// the log has grown past its offset again, and it goes on there. So who wants to see what takes the place of records
+/// that were dropped seeks to where the log was cut (`log_cursor_seek`). Views that it gave stay as they are until the
+/// next call on it.
 ///
 /// `out_cursor`: gets the cursor, which `log_cursor_close` frees, before or after `log_close`.
 ///
@@ -45,16 +57,12 @@ pub extern "C" fn log_cursor_open(
     out_cursor: *mut *mut log_cursor_t,
     error: *mut log_error_t,
 ) -> log_status_t {
-    boundary::call(
-        error,
-        |_| {},
-        || {
-            let log = &boundary::shared(log.cast_const(), "log")?.0;
-            boundary::required(out_cursor, "out_cursor")?;
-            boundary::give(out_cursor, log_cursor_t(Cursor::open(log, offset)?));
-            Ok(DONE)
-        },
-    )
+    boundary::call(error, boundary::no_handle, || {
+        let log = &handle::shared(log.cast_const(), "log")?.0;
+        boundary::required(out_cursor, "out_cursor")?;
+        handle::give(out_cursor, log_cursor_t(Cursor::open(log, offset)?))?;
+        Ok(DONE)
+    })
 }
 
 /// Gives the next record and steps over it. Its checksum is verified. Records are seen as soon as they are appended,
@@ -147,18 +155,37 @@ pub extern "C" fn log_cursor_seek(cursor: *mut log_cursor_t, offset: u64, error:
     on_cursor(cursor, error, |cursor| cursor.seek(offset).map(|()| DONE))
 }
 
+/// Returns when `log_cursor_next` has a record to give, at once if it has one already. It waits as `log_wait` does.
+///
+/// Where the log was cut before the cursor, that is when the log has grown past the cursor's offset again.
+///
+/// `timeout_ms`: in milliseconds; 0 looks once, negative waits for ever.
+///
+/// Threads: one at a time.
+/// Returns: `LOG_OK`; `LOG_TIMEOUT` (there is none yet); `LOG_END` (there is none and there will be none: the cursor is
+/// one of a handle that wrote the log and was closed, before or meanwhile); `LOG_E_ARGUMENT` (NULL); `LOG_E_TRIMMED`
+/// (its record was removed: seek); `LOG_E_POISONED` (there is none, and the handle, which writes the log, writes no
+/// more); on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_cursor_wait(cursor: *mut log_cursor_t, timeout_ms: i64, error: *mut log_error_t) -> log_status_t {
+    on_cursor(cursor, error, |cursor| {
+        Ok(match cursor.wait(timeout_of(timeout_ms))? {
+            Waited::There => DONE,
+            Waited::TimeUp => timed_out(cursor.offset()),
+            Waited::Closed => end(),
+        })
+    })
+}
+
 /// Closes a cursor and frees it, with the views that it gave. NULL is fine.
 ///
 /// Threads: one, when no other uses the cursor any more. It cannot fail.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_cursor_close(cursor: *mut log_cursor_t) {
-    boundary::call(
-        std::ptr::null_mut(),
-        |_| {},
-        || {
-            drop(boundary::take_back(cursor));
-            Ok(DONE)
-        },
-    );
+    boundary::call(std::ptr::null_mut(), boundary::no_handle, || {
+        drop(handle::take_back(cursor, "cursor")?);
+        Ok(DONE)
+    });
 }

@@ -1,20 +1,30 @@
 //! A log: open and close, write, read, how it stands.
 
 use super::boundary::{self, Answer, DONE};
+use super::handle::{self, Closed, Handle, Kind};
 use super::status::{
     LOG_IO_AUTO, LOG_IO_FILE, LOG_IO_MAPPED, LOG_NO_OFFSET, LOG_SYNC_ALWAYS, LOG_SYNC_INTERVAL, LOG_SYNC_NEVER,
     LOG_TIMEOUT,
 };
 use super::types::{log_bytes_t, log_config_t, log_error_t, log_record_t, log_segment_t, log_stat_t, log_status_t};
-use crate::config::{Config, Sync};
+use crate::config::{Config, Io, Sync};
 use crate::error::{Error, Result, Status};
 use crate::log::Log;
-use std::ffi::{c_char, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::time::Duration;
 
 /// An open log. Share it between threads: every function on it may be called by any number of threads at once, but for
 /// `log_close`.
 pub struct log_t(pub(super) Log);
+
+impl Handle for log_t {
+    const KIND: Kind = handle::LOG;
+
+    fn closed() -> &'static Closed {
+        static CLOSED: Closed = Closed::new();
+        &CLOSED
+    }
+}
 
 const EMPTY_CONFIG: log_config_t = log_config_t {
     struct_size: 0,
@@ -50,15 +60,18 @@ fn config_from(given: *const log_config_t) -> Result<Config> {
             )));
         }
     };
-    match given.io {
-        LOG_IO_AUTO | LOG_IO_MAPPED => {}
-        LOG_IO_FILE => return Err(refuse("config->io: LOG_IO_FILE is not built in this version")),
-        other => return Err(refuse(format!("config->io is {other}; it must be LOG_IO_AUTO (0) or LOG_IO_MAPPED (1)"))),
-    }
-    let unbuilt =
-        [("retain_bytes", given.retain_bytes), ("retain_ms", given.retain_ms), ("reserved", u64::from(given.reserved))];
-    if let Some((name, value)) = unbuilt.iter().find(|(_, value)| *value != 0) {
-        return Err(refuse(format!("config->{name} is {value}; it is not built in this version and must be 0")));
+    let io = match given.io {
+        LOG_IO_AUTO => Io::Auto,
+        LOG_IO_MAPPED => Io::Mapped,
+        LOG_IO_FILE => Io::File,
+        other => {
+            return Err(refuse(format!(
+                "config->io is {other}; it must be LOG_IO_AUTO (0), LOG_IO_MAPPED (1) or LOG_IO_FILE (2)"
+            )));
+        }
+    };
+    if given.reserved != 0 {
+        return Err(refuse(format!("config->reserved is {}; it must be 0", given.reserved)));
     }
     Ok(Config {
         segment_max_bytes: given.segment_max_bytes,
@@ -67,7 +80,10 @@ fn config_from(given: *const log_config_t) -> Result<Config> {
         record_max_bytes: given.record_max_bytes,
         sync,
         sync_interval_ms: given.sync_interval_ms,
+        retain_bytes: given.retain_bytes,
+        retain_ms: given.retain_ms,
         flags: given.flags,
+        io,
     })
 }
 
@@ -78,11 +94,11 @@ pub(super) fn on_log(
     body: impl FnOnce(&Log) -> Result<Answer>,
 ) -> log_status_t {
     let on_defect = |what: &str| {
-        if let Ok(log) = boundary::shared(log, "log") {
+        if let Ok(log) = handle::shared(log, "log") {
             log.0.poison_for_defect(what);
         }
     };
-    boundary::call(error, on_defect, || body(&boundary::shared(log, "log")?.0))
+    boundary::call(error, on_defect, || body(&handle::shared(log, "log")?.0))
 }
 
 /// Opens the log in the directory `dir` for writing. A directory that is missing is made (not its parents, mode 0700;
@@ -104,7 +120,7 @@ pub(super) fn on_log(
 ///
 /// Threads: any; two opens of one directory for writing exclude each other.
 /// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (`dir` or `out_log` is NULL, `dir` is empty or too long, a value of `config` is
-/// out of range or not built yet); `LOG_E_NOT_FOUND` (the parent is missing, the path is not a directory, or with
+/// out of range); `LOG_E_NOT_FOUND` (the parent is missing, the path is not a directory, or with
 /// `LOG_NO_CREATE` or `LOG_READ_ONLY` there is no log);
 /// `LOG_E_LOCKED` (another handle, in this or another process, writes this log); `LOG_E_CORRUPT` (what was durable is
 /// damaged: nothing was changed); `LOG_E_FORMAT` (a newer format, or no log's file under a log's name); `LOG_E_IO`
@@ -118,17 +134,13 @@ pub extern "C" fn log_open(
     out_log: *mut *mut log_t,
     error: *mut log_error_t,
 ) -> log_status_t {
-    boundary::call(
-        error,
-        |_| {},
-        || {
-            let dir = boundary::path(dir, "dir")?;
-            boundary::required(out_log, "out_log")?;
-            let config = config_from(config)?;
-            boundary::give(out_log, log_t(Log::open(dir, &config)?));
-            Ok(DONE)
-        },
-    )
+    boundary::call(error, boundary::no_handle, || {
+        let dir = boundary::path(dir, "dir")?;
+        boundary::required(out_log, "out_log")?;
+        let config = config_from(config)?;
+        handle::give(out_log, log_t(Log::open(dir, &config)?))?;
+        Ok(DONE)
+    })
 }
 
 /// Closes a log and frees the handle, whatever it returns. NULL is fine. Cursors that are open still work and see what
@@ -144,20 +156,16 @@ pub extern "C" fn log_open(
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_close(log: *mut log_t, error: *mut log_error_t) -> log_status_t {
-    boundary::call(
-        error,
-        |_| {},
-        || {
-            if let Some(log) = boundary::take_back(log) {
-                log.0.close()?;
-            }
-            Ok(DONE)
-        },
-    )
+    boundary::call(error, boundary::no_handle, || {
+        if let Some(log) = handle::take_back(log, "log")? {
+            log.0.close()?;
+        }
+        Ok(DONE)
+    })
 }
 
 /// Deletes the log in the directory `dir`: its own files, then the directory if that is empty. Foreign files stay, and
-/// then so does the directory.
+/// then so does the directory; so does one that `dir` is a symbolic link to, and one on which something is mounted.
 ///
 /// Durability: the log's names are gone for good on return. A crash in between may leave the log shorter at its end.
 ///
@@ -167,18 +175,14 @@ pub extern "C" fn log_close(log: *mut log_t, error: *mut log_error_t) -> log_sta
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_remove(dir: *const c_char, error: *mut log_error_t) -> log_status_t {
-    boundary::call(
-        error,
-        |_| {},
-        || {
-            crate::files::remove(boundary::path(dir, "dir")?)?;
-            Ok(DONE)
-        },
-    )
+    boundary::call(error, boundary::no_handle, || {
+        crate::files::remove(boundary::path(dir, "dir")?)?;
+        Ok(DONE)
+    })
 }
 
 /// Writes the offset of an append whose record exists: on success, and where only its sync failed.
-fn appended(result: Result<u64>, out_offset: *mut u64) -> Result<Answer> {
+pub(super) fn appended(result: Result<u64>, out_offset: *mut u64) -> Result<Answer> {
     let offset = result.as_ref().ok().copied().or_else(|| result.as_ref().err()?.detail().published);
     if let Some(offset) = offset {
         boundary::write_out(out_offset, offset);
@@ -269,7 +273,8 @@ pub extern "C" fn log_append_batch(
     out_first: *mut u64,
     error: *mut log_error_t,
 ) -> log_status_t {
-    on_log(log, error, |log| appended(log.append_batch(&boundary::batch(records, count)?), out_first))
+    let append = |log: &Log| boundary::with_batch(records, count, |payloads| log.append_batch(payloads));
+    on_log(log, error, |log| appended(append(log), out_first))
 }
 
 /// Makes every record that has been appended, by any thread, durable. Threads that sync at once share a sync.
@@ -286,14 +291,15 @@ pub extern "C" fn log_sync(log: *mut log_t, error: *mut log_error_t) -> log_stat
 }
 
 /// Returns when the record at `offset` survives power loss. A sync is begun if need be, so this is `log_sync` for one
-/// record, with a limit. A read-only handle begins none: it waits for the writer, and looks once a millisecond.
+/// record, with a limit. A read-only handle begins none: it waits for the writer's, as `log_wait` does.
 ///
 /// `timeout_ms`: in milliseconds; 0 looks once, negative waits for ever. A sync that this call has begun itself is
 /// waited for, so the call may take one sync's time longer.
 ///
 /// Threads: any.
 /// Returns: `LOG_OK` (it is durable); `LOG_TIMEOUT` (not yet); `LOG_E_ARGUMENT` (NULL); `LOG_E_BEYOND` (there is no
-/// such record yet); `LOG_E_IO`; `LOG_E_POISONED`; on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
+/// such record yet, or no more); `LOG_E_IO`; `LOG_E_POISONED`; on a read-only handle also what `log_stat` says;
+/// `LOG_E_BUG`.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an exported symbol")]
 pub extern "C" fn log_wait_durable(
@@ -303,9 +309,18 @@ pub extern "C" fn log_wait_durable(
     error: *mut log_error_t,
 ) -> log_status_t {
     on_log(log, error, |log| {
-        let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
-        Ok(if log.wait_durable(offset, timeout)? { DONE } else { Answer { status: LOG_TIMEOUT, offset } })
+        Ok(if log.wait_durable(offset, timeout_of(timeout_ms))? { DONE } else { timed_out(offset) })
     })
+}
+
+/// How long a call may wait; `None` is for ever.
+pub(super) fn timeout_of(timeout_ms: i64) -> Option<Duration> {
+    u64::try_from(timeout_ms).ok().map(Duration::from_millis)
+}
+
+/// What a wait that came to nothing says.
+pub(super) fn timed_out(offset: u64) -> Answer {
+    Answer { status: LOG_TIMEOUT, offset }
 }
 
 /// Copies the record at `offset` into `buf`. Its checksum is verified.
@@ -350,6 +365,84 @@ pub extern "C" fn log_read(
     })
 }
 
+/// Finds the first record that was appended at `timestamp_ns` or later. Times never run back within a log, whatever the
+/// clock did and however it was cut, so it is a binary search: it looks at some twenty records, and at the headers of
+/// some ten segments the first time. Records have the time of the kernel's last tick, 1 to 10 ms before they were
+/// appended, or that of `log_append_records`.
+///
+/// A damaged record has no time, and is passed over. Records that are trimmed do not count.
+///
+/// `timestamp_ns`: nanoseconds since 1970 UTC; 0 finds the first record. `out_offset`: gets the record's offset; may be
+/// NULL.
+///
+/// Threads: any; it takes no lock that an append holds.
+/// Returns: `LOG_OK`; `LOG_E_BEYOND` (every record is earlier, or there is none; the log's next offset stands in
+/// `error->offset`: a cursor there meets the records of that time when they come); `LOG_E_ARGUMENT` (NULL);
+/// `LOG_E_FORMAT`; `LOG_E_IO`; `LOG_E_MEMORY`; `LOG_E_NOT_FOUND` (a read-only handle whose log was removed);
+/// `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_find_time(
+    log: *mut log_t,
+    timestamp_ns: u64,
+    out_offset: *mut u64,
+    error: *mut log_error_t,
+) -> log_status_t {
+    on_log(log, error, |log| {
+        let offset = log.find_time(timestamp_ns)?;
+        boundary::write_out(out_offset, offset);
+        Ok(DONE)
+    })
+}
+
+/// Returns when there is a record at `offset`, at once if it is there already. It sleeps meanwhile and uses no
+/// processor time; whoever appends wakes it, in any process of this machine. A signal does not end the wait.
+///
+/// A read-only handle goes on waiting when the writer closes the log or is killed, and goes on with the next writer. If
+/// it may write the log's directory, it sets a word of `LIVE` by which the writer knows that somebody sleeps. If it may
+/// not, where the writer's page is none to be believed (another mount that shows other device numbers), or where one of
+/// the two has `LOG_IO_FILE`, nobody wakes it: it looks by itself, again and again when a quarter more has been waited
+/// than at the look before, 0.2 ms apart at first and 1.25 s at most. So it hears of a record late by at most a quarter
+/// of the wait before it, and by 1.25 s; each call begins anew. The right to write `LIVE` alone is enough to be woken.
+///
+/// `timeout_ms`: in milliseconds; 0 looks once, negative waits for ever.
+///
+/// Durability: the record may not be durable yet; `log_wait_durable` waits for that.
+///
+/// Threads: any. `log_close` must not be called meanwhile; a wait that it meets ends with `LOG_E_ARGUMENT`.
+/// Returns: `LOG_OK` (it is there); `LOG_TIMEOUT` (not yet); `LOG_E_ARGUMENT` (NULL, or `offset` is `LOG_NO_OFFSET`);
+/// `LOG_E_TRIMMED` (it was removed, or the log was reset to a later offset); `LOG_E_POISONED` (it is not there, and
+/// this handle, which writes the log, writes no more); on a read-only handle also what `log_stat` says; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_wait(log: *mut log_t, offset: u64, timeout_ms: i64, error: *mut log_error_t) -> log_status_t {
+    on_log(log, error, |log| Ok(if log.wait(offset, timeout_of(timeout_ms))? { DONE } else { timed_out(offset) }))
+}
+
+/// Gives a file descriptor that is readable when there are new records: for epoll, poll, libuv and their kind. Read its
+/// 8 bytes first, then the log, by a cursor until it says `LOG_END`: then no record is missed, and each is heard of. It
+/// is readable at first, and may be where nothing is new (records were dropped, or had been read already).
+///
+/// On a handle that writes the log, each append makes it readable: that is a system call in each append from now on. On
+/// a read-only handle a thread of the library does, which this call starts; it waits as `log_wait` does, blocks all
+/// signals and ends with `log_close`.
+///
+/// `out_fd`: gets the descriptor, an `eventfd` with `O_NONBLOCK` and `O_CLOEXEC`: the same one at each call. It belongs
+/// to the log: `log_close` closes it, the caller does not, and takes it out of its event loop before.
+///
+/// Threads: any.
+/// Returns: `LOG_OK`; `LOG_E_ARGUMENT` (NULL; or a read-only handle that was opened with `LOG_NO_THREAD`);
+/// `LOG_E_MEMORY` (no descriptor or thread left); `LOG_E_IO`; `LOG_E_BUG`.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "an exported symbol")]
+pub extern "C" fn log_event_fd(log: *mut log_t, out_fd: *mut c_int, error: *mut log_error_t) -> log_status_t {
+    on_log(log, error, |log| {
+        boundary::required(out_fd, "out_fd")?;
+        boundary::write_out(out_fd, log.event_fd()?);
+        Ok(DONE)
+    })
+}
+
 /// Tells how the log stands: offsets, durability, sizes, what the open found. Set `out_stat->struct_size` first.
 ///
 /// Threads: any. It looks at every file's size, so it costs microseconds for each segment.
@@ -375,7 +468,11 @@ pub extern "C" fn log_stat(log: *mut log_t, out_stat: *mut log_stat_t, error: *m
             appends: stat.appends,
             syncs: stat.syncs,
             syncs_shared: stat.syncs_shared,
-            io: LOG_IO_MAPPED,
+            io: match stat.io {
+                Io::Auto => LOG_IO_AUTO,
+                Io::Mapped => LOG_IO_MAPPED,
+                Io::File => LOG_IO_FILE,
+            },
             writer_pid: stat.writer_pid,
             log_id: stat.log_id,
         };

@@ -6,7 +6,10 @@
 
 mod boundary;
 mod cursor;
+mod handle;
+mod in_place;
 mod log;
+mod named;
 mod status;
 mod types;
 mod upkeep;

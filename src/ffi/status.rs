@@ -50,7 +50,8 @@ pub const LOG_E_ARGUMENT: i32 = 10;
 pub const LOG_E_TOO_LARGE: i32 = 11;
 /// The caller's buffer is too small; `*out_len` is written: what it takes.
 pub const LOG_E_BUFFER: i32 = 12;
-/// The offset lies before the first record: it was removed.
+/// The offset lies before the first record: it was removed. `log_error_t.offset` is the one that was asked for, or that
+/// a cursor stands at; the message tells the first one that is left, and `log_stat` as `first_offset`: go on there.
 pub const LOG_E_TRIMMED: i32 = 13;
 /// The offset lies at or past the next one to be written.
 pub const LOG_E_BEYOND: i32 = 14;
@@ -107,10 +108,11 @@ const _: () = assert!(
 );
 
 /// `log_config_t.flags`: only read, beside a writer in this or another process of the same machine, or without one. Any
-/// number of handles follow a log, and what is appended can be read at once. No lock is taken, no thread started, and
-/// nothing made or changed, so it works where the directory cannot be written; a reader holds nobody up, and one that
-/// is killed leaves nothing. Everything that writes is `LOG_E_READ_ONLY`. The sizes and policies of the configuration
-/// have no effect. When the log is removed, its functions say `LOG_E_NOT_FOUND`.
+/// number of handles follow a log, and what is appended can be read at once. No lock is taken, no thread started (but
+/// by `log_event_fd`), and nothing made or changed (but for a word by which who waits asks to be woken), so it works
+/// where the directory cannot be written; a reader holds nobody up, and one that is killed leaves nothing. Everything
+/// that writes is `LOG_E_READ_ONLY`. The sizes and policies of the configuration have no effect. When the log is
+/// removed, its functions say `LOG_E_NOT_FOUND`.
 pub const LOG_READ_ONLY: u32 = 1;
 /// `log_config_t.flags`: where there is no log, `log_open` is `LOG_E_NOT_FOUND` and makes none.
 pub const LOG_NO_CREATE: u32 = 2;
@@ -120,7 +122,12 @@ pub const LOG_NO_THREAD: u32 = 4;
 /// `log_config_t.flags`: do not verify checksums when reading. Every bounds check stays; rotten bytes are then given as
 /// they are.
 pub const LOG_NO_VERIFY: u32 = 8;
-/// `log_config_t.flags`, not built yet: retention holds back what a named position has not passed.
+/// `log_config_t.flags`: `log_trim` and retention hold back what a named position has not passed yet. A trim lets the
+/// log begin at its argument or at the lowest position, whichever is lower, and says `LOG_OK`; `first_offset` of
+/// `log_stat` tells where. Retention deletes the segments that lie before the lowest position whole.
+/// Where there is no position nothing is held back. A consumer that is gone for good holds back for ever: remove its
+/// position. One that is damaged may be the lowest, so then nothing is trimmed: `log_trim` and `log_retain` say
+/// `LOG_E_CORRUPT` and name it.
 pub const LOG_KEEP_UNCONSUMED: u32 = 16;
 
 /// `log_config_t.sync`, the default: when an append returns, its records survive power loss. Threads that append at
@@ -133,11 +140,16 @@ pub const LOG_SYNC_INTERVAL: u32 = 1;
 /// loses nothing all the same.
 pub const LOG_SYNC_NEVER: u32 = 2;
 
-/// `log_config_t.io`, the default: the library chooses.
+/// `log_config_t.io`, the default: `LOG_IO_FILE` where the directory lies on a file system of a network (NFS, SMB, 9p,
+/// Ceph, Lustre, AFS, GPFS and their like) or of user space (FUSE), `LOG_IO_MAPPED` everywhere else. `log_stat` says
+/// which.
 pub const LOG_IO_AUTO: u32 = 0;
-/// `log_config_t.io`: records are read through read-only mappings.
+/// `log_config_t.io`: records are read through read-only mappings, and the last megabyte of the log lies in one that is
+/// written. The fast one. A bad sector, or another program that cuts a file of the log short, is SIGBUS in the host.
 pub const LOG_IO_MAPPED: u32 = 1;
-/// `log_config_t.io`, not built yet: nothing is mapped.
+/// `log_config_t.io`: no file is mapped. Each append is written to its store before it returns, and each read is a
+/// call, so it is many times slower. A bad sector is `LOG_E_IO` for the record that it holds, and a file that another
+/// program cuts short is `LOG_E_CORRUPT`. A cursor copies its records: they live as long as with `LOG_IO_MAPPED`.
 pub const LOG_IO_FILE: u32 = 2;
 
 /// The version of the library at run time: major << 16 | minor << 8 | patch. Compare with `LOG_VERSION`.

@@ -52,8 +52,7 @@ pub struct log_error_t {
 pub struct log_config_t {
     /// `sizeof(log_config_t)`. A shorter, older struct works; so does a longer, newer one whose unknown tail is zero.
     pub struct_size: u32,
-    /// `LOG_READ_ONLY`, `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY`, or'ed. `LOG_KEEP_UNCONSUMED` is not built
-    /// yet.
+    /// `LOG_READ_ONLY`, `LOG_NO_CREATE`, `LOG_NO_THREAD`, `LOG_NO_VERIFY`, `LOG_KEEP_UNCONSUMED`, or'ed.
     pub flags: u32,
     /// Bytes of records in a segment, with 16 bytes and padding to 8 for each; 0 = 64 MiB; 4 KiB to 16 GiB.
     /// A record or batch that is longer gets a segment of its own.
@@ -69,11 +68,19 @@ pub struct log_config_t {
     pub sync: u32,
     /// For `LOG_SYNC_INTERVAL`, in milliseconds; 0 = 100. Must be 0 with another policy.
     pub sync_interval_ms: u32,
-    /// Must be 0: retention by size is not built yet. 0 = keep all.
+    /// The oldest segments are deleted, whole, while all of them take more than this many bytes on the disk, each
+    /// with its index; 0 = keep all. The active segment stays. It is applied when a segment is full: by a background
+    /// thread, which leaves room for one segment, or by the append that fills it (with `LOG_NO_THREAD`, or where the
+    /// thread does not keep up). So the log takes this and two segments at most, one of them made ahead of need.
     pub retain_bytes: u64,
-    /// Must be 0: retention by age is not built yet. 0 = keep all.
+    /// Segments are deleted, whole and from the first one on, that are older than this many milliseconds; 0 = keep all.
+    /// A segment is as old as its last record or its file, whichever is older. The active one stays. It is applied as
+    /// `retain_bytes`, and by a background thread eight times within that time (each 10 s at least). What goes is gone
+    /// as by `log_trim`; with `LOG_KEEP_UNCONSUMED` what a named position has not passed stays. `log_retain` says what
+    /// keeps either from being applied.
     pub retain_ms: u64,
-    /// `LOG_IO_AUTO` (0) or `LOG_IO_MAPPED`. `LOG_IO_FILE` is not built yet.
+    /// How the files are read and written, by this handle: `LOG_IO_AUTO` (0), `LOG_IO_MAPPED` or `LOG_IO_FILE`. It may
+    /// differ at each open, and between those who have the log open at once.
     pub io: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -108,9 +115,9 @@ pub struct log_stat_t {
     pub appends: u64,
     /// Syncs of files and directories since the open.
     pub syncs: u64,
-    /// Calls since the open that waited for another's sync and needed none of their own.
+    /// Calls since the open that needed a sync and were served by another's.
     pub syncs_shared: u64,
-    /// `LOG_IO_MAPPED`: how the log's files are read.
+    /// How this handle reads and writes the files: `LOG_IO_MAPPED` or `LOG_IO_FILE`, whichever `LOG_IO_AUTO` chose.
     pub io: u32,
     /// The process that writes the log; 0 on a read-only handle where none seems to: a hint, since numbers are used
     /// again and other containers have other numbers.

@@ -1,10 +1,11 @@
 //! An open file: reading and writing at a position, space, syncing, the lock.
 
-use super::fault::{self, Kind, Op, Verdict};
-use crate::error::{Error, Result};
+use super::fault::{self, Kind, Op, Tag, Verdict};
+use super::history::Event;
+use crate::error::{Error, Result, Status};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// An open regular file and the names that messages call it by.
@@ -14,6 +15,9 @@ pub(crate) struct File {
     name: String,
     /// Its path, for messages.
     path: String,
+    tag: Tag,
+    /// Whether it may be mapped.
+    maps: bool,
 }
 
 /// What tells one file from another, and its size.
@@ -24,6 +28,23 @@ pub(crate) struct Stat {
     pub bytes: u64,
     pub disk_bytes: u64,
     pub regular: bool,
+    /// How many names it has in directories.
+    pub names: u64,
+    /// When it was last written, ns since 1970 UTC.
+    pub modified_ns: u64,
+}
+
+/// Seconds and nanoseconds as one number; what lies before 1970 is 0.
+pub(super) fn time_ns(seconds: i64, ns: i64) -> u64 {
+    let (seconds, ns) = (u64::try_from(seconds).unwrap_or(0), u64::try_from(ns).unwrap_or(0));
+    seconds.saturating_mul(1_000_000_000).saturating_add(ns)
+}
+
+impl Stat {
+    /// Whether both are of one file.
+    pub(crate) fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
 }
 
 impl From<&std::fs::Metadata> for Stat {
@@ -34,6 +55,8 @@ impl From<&std::fs::Metadata> for Stat {
             bytes: meta.len(),
             disk_bytes: meta.blocks().saturating_mul(512),
             regular: meta.is_file(),
+            names: meta.nlink(),
+            modified_ns: time_ns(meta.mtime(), meta.mtime_nsec()),
         }
     }
 }
@@ -48,13 +71,26 @@ fn offset(at: u64) -> io::Result<libc::off_t> {
 }
 
 impl File {
-    pub(super) fn new(fd: OwnedFd, name: &str, path: String) -> Self {
-        Self { inner: fd.into(), name: name.to_owned(), path }
+    pub(super) fn new(fd: OwnedFd, name: &str, path: String, maps: bool) -> Self {
+        let tag = Tag::of(&fd);
+        Self { inner: fd.into(), name: name.to_owned(), path, tag, maps }
+    }
+
+    /// Whether it may be mapped; else it is read and written by calls only.
+    pub(crate) fn maps(&self) -> bool {
+        self.maps
     }
 
     /// The file was renamed.
     pub(crate) fn set_name(&mut self, name: &str, path: String) {
         (self.name, self.path) = (name.to_owned(), path);
+    }
+
+    /// Another descriptor of the same open file: a lock on one is one on both, and so is giving it up.
+    pub(crate) fn another(&self) -> Result<Self> {
+        let inner = fault::guard(self.op(Kind::Open, 0, 0), || self.inner.try_clone())
+            .map_err(|error| self.failed("open once more", &error))?;
+        Ok(Self { inner, name: self.name.clone(), path: self.path.clone(), tag: self.tag, maps: self.maps })
     }
 
     /// Its path, for messages.
@@ -64,6 +100,10 @@ impl File {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn tag(&self) -> Tag {
+        self.tag
     }
 
     pub(super) fn as_std(&self) -> &std::fs::File {
@@ -87,6 +127,14 @@ impl File {
 
     /// Reads at `at` until `bytes` is full or the file ends; returns how many bytes it got.
     pub(crate) fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<usize> {
+        match self.read_some(bytes, at) {
+            (got, None) => Ok(got),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// As `read_at`; what was read before an error counts too.
+    pub(crate) fn read_some(&self, bytes: &mut [u8], at: u64) -> (usize, Option<Error>) {
         let mut got = 0;
         while got < bytes.len() {
             let (place, rest) = (at.saturating_add(got as u64), &mut bytes[got..]);
@@ -95,43 +143,119 @@ impl File {
                 Ok(0) => break,
                 Ok(n) => got += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed(format_args!("read at byte {place} of"), &error)),
+                Err(error) => return (got, Some(self.failed(format_args!("read at byte {place} of"), &error))),
             }
         }
-        Ok(got)
+        (got, None)
     }
 
     /// Writes all of `bytes` at `at`.
     pub(crate) fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
-        self.write_loop(bytes.len(), at, |from, len, place| self.inner.write_at(&bytes[from..from + len], place))
+        let write = |from, len, place| self.inner.write_at(&bytes[from..from + len], place);
+        self.write_loop(bytes.len(), at, write, |from, len| bytes[from..from + len].to_vec())
     }
 
-    /// Writes `len` bytes at `at` by as many calls of `write` (from, length, position) as it takes.
+    /// Writes `len` bytes at `at` by as many calls of `write` (from, length, position) as it takes. `bytes` (from,
+    /// length) tells the hook what was written.
     pub(super) fn write_loop(
         &self,
         len: usize,
         at: u64,
         write: impl Fn(usize, usize, u64) -> io::Result<usize>,
+        bytes: impl Fn(usize, usize) -> Vec<u8>,
     ) -> Result<()> {
+        let file = self.tag.id();
         let mut done = 0;
         while done < len {
             let (place, rest) = (at.saturating_add(done as u64), len - done);
-            let result = fault::ask(self.op(Kind::Write, place, rest as u64)).and_then(|verdict| match verdict {
-                Verdict::Proceed => write(done, rest, place),
-                Verdict::Short(0) => Err(io::Error::from_raw_os_error(libc::EIO)),
-                Verdict::Short(keep) => write(done, keep, place),
+            let result = fault::ask(self.op(Kind::Write, place, rest as u64)).and_then(|verdict| {
+                match verdict {
+                    Verdict::Proceed => write(done, rest, place),
+                    Verdict::Short(0) => Err(io::Error::from_raw_os_error(libc::EIO)),
+                    Verdict::Short(keep) => write(done, keep, place),
+                    Verdict::Drop => return Ok((rest, false)),
+                }
+                .map(|n| (n, true))
             });
             match result {
-                Ok(0) => {
+                Ok((0, _)) => {
                     let error = io::Error::from_raw_os_error(libc::EIO);
                     return Err(self.failed(format_args!("write at byte {place} of"), &error));
                 }
-                Ok(n) => done += n,
+                Ok((n, written)) => {
+                    if written {
+                        fault::note(|| Event::Write { file, at: place, bytes: bytes(done, n) });
+                    }
+                    done += n;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failed(format_args!("write at byte {place} of"), &error)),
             }
         }
         Ok(())
+    }
+
+    /// Copies a range of this file to the same place of another one, by the kernel where it can (which then may share
+    /// the blocks). A file that ends early is an error. To be used for what is durable: after a failed sync the blocks
+    /// need not be what a read shows.
+    pub(crate) fn copy_to(&self, to: &Self, at: u64, len: u64) -> Result<()> {
+        let (mut at, end) = (at, at.saturating_add(len));
+        while at < end {
+            let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 30);
+            let real = || {
+                let (mut from_at, mut to_at) = (offset(at)?, offset(at)?);
+                let (from, to) = (self.inner.as_raw_fd(), to.inner.as_raw_fd());
+                // SAFETY: two open descriptors, and two positions that live through the call.
+                let got = unsafe { libc::copy_file_range(from, &raw mut from_at, to, &raw mut to_at, want, 0) };
+                usize::try_from(got).map_err(|_| io::Error::last_os_error())
+            };
+            match fault::guard(to.op(Kind::Copy, at, want as u64), real) {
+                Ok(0) => return Err(self.ends_early(at)),
+                Ok(got) => {
+                    fault::note(|| Event::Write { file: to.tag.id(), at, bytes: to.written(at, got) });
+                    at += got as u64;
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    // Between two file systems, or on one that has no such call.
+                    Some(libc::EXDEV | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM) => {
+                        return self.copy_as_read(to, at, end - at);
+                    }
+                    _ => return Err(to.failed(format_args!("copy '{}' at byte {at} to", self.path), &error)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// What was just written, for who writes it down.
+    fn written(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let got = self.inner.read_at(&mut bytes, at).unwrap_or(0);
+        bytes.truncate(got);
+        bytes
+    }
+
+    /// The same by reads and writes.
+    pub(crate) fn copy_as_read(&self, to: &Self, at: u64, len: u64) -> Result<()> {
+        let (mut at, end) = (at, at.saturating_add(len));
+        let mut buffer = Vec::new();
+        let no_memory = |_| Error::new(Status::Memory, "out of memory: 256 KiB are needed to copy a file");
+        buffer.try_reserve_exact(256 << 10).map_err(no_memory)?;
+        while at < end {
+            buffer.resize(usize::try_from(end - at).unwrap_or(usize::MAX).min(256 << 10), 0);
+            let got = self.read_at(&mut buffer, at)?;
+            if got == 0 {
+                return Err(self.ends_early(at));
+            }
+            to.write_at(&buffer[..got], at)?;
+            at += got as u64;
+        }
+        Ok(())
+    }
+
+    fn ends_early(&self, at: u64) -> Error {
+        Error::new(Status::Corrupt, format!("'{}' ends at byte {at}, before what it should hold", self.path))
     }
 
     /// Writes zeros over a range, in pieces of 64 KiB.
@@ -155,7 +279,8 @@ impl File {
             // SAFETY: a plain call on an open descriptor.
             check(unsafe { libc::fallocate(self.inner.as_raw_fd(), 0, at, len) })
         };
-        match self.retry(Kind::Allocate, at, len, real) {
+        let file = self.tag.id();
+        match self.retry(Kind::Allocate, at, len, || Event::Allocate { file, at, len }, real) {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.allocate_by_writing(at, len),
             result => result.map_err(|error| self.failed(format_args!("allocate {len} bytes for"), &error)),
         }
@@ -186,14 +311,22 @@ impl File {
             // SAFETY: a plain call on an open descriptor.
             check(unsafe { libc::fallocate(self.inner.as_raw_fd(), mode, at, len) })
         };
+        let file = self.tag.id();
         if len > 0 {
-            let _ = fault::guard(self.op(Kind::Punch, at, len), real);
+            let _ = fault::change(self.op(Kind::Punch, at, len), || Event::Punch { file, at, len }, real);
         }
     }
 
-    fn retry(&self, kind: Kind, at: u64, len: u64, real: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    fn retry(
+        &self,
+        kind: Kind,
+        at: u64,
+        len: u64,
+        event: impl Fn() -> Event,
+        real: impl Fn() -> io::Result<()>,
+    ) -> io::Result<()> {
         loop {
-            match fault::guard(self.op(kind, at, len), &real) {
+            match fault::change(self.op(kind, at, len), &event, &real) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
@@ -202,7 +335,8 @@ impl File {
 
     /// Makes the file longer, with a hole. It is never called with less than the file's size.
     pub(crate) fn grow_to(&self, bytes: u64) -> Result<()> {
-        self.retry(Kind::SetLen, bytes, 0, || self.inner.set_len(bytes))
+        let file = self.tag.id();
+        self.retry(Kind::SetLen, bytes, 0, || Event::SetLen { file, bytes }, || self.inner.set_len(bytes))
             .map_err(|error| self.failed(format_args!("grow to {bytes} bytes"), &error))
     }
 
@@ -227,7 +361,9 @@ impl File {
     /// Makes what was written durable (fdatasync: the data, and the metadata that is needed to find it).
     /// It is never tried again after a failure: the kernel may have dropped the pages and cleared the error.
     pub(crate) fn sync(&self) -> Result<()> {
-        fault::guard(self.op(Kind::SyncFile, 0, 0), || self.inner.sync_data())
+        let file = self.tag.id();
+        let event = |began, ok| Event::SyncFile { file, began, ok };
+        fault::sync(self.op(Kind::SyncFile, 0, 0), event, || self.inner.sync_data())
             .map_err(|error| self.failed("sync", &error))
     }
 
@@ -244,7 +380,9 @@ impl File {
                 // SAFETY: a plain call on an open descriptor.
                 check(unsafe { libc::sync_file_range(self.inner.as_raw_fd(), at, step, flags) })
             };
-            match fault::guard(self.op(Kind::WriteBack, at, STEP), real) {
+            let file = self.tag.id();
+            let event = |began, ok| Event::WriteBack { file, began, ok };
+            match fault::sync(self.op(Kind::WriteBack, at, STEP), event, real) {
                 // Not every file system has it.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ESPIPE)) => break,
                 result => result.map_err(|error| self.failed("write back", &error))?,
@@ -254,22 +392,67 @@ impl File {
         Ok(())
     }
 
-    /// Takes the exclusive lock of this open file, without waiting. `false` if another one holds it.
-    pub(crate) fn try_lock(&self) -> Result<bool> {
+    /// Asks btrfs to write this file, which is empty, in place. Else each store into a page that was written back, and
+    /// each write over a page that has been on the disk, takes new space: on a full disk the one is SIGBUS, the other
+    /// poison. (Its own checksums go with that; every record has one.) Other file systems write in place, or say no.
+    pub(super) fn ask_for_writes_in_place(&self) {
+        const NOCOW: libc::c_int = 0x0080_0000;
+        let (fd, mut flags): (_, libc::c_int) = (self.inner.as_raw_fd(), 0);
+        // SAFETY: the call writes one int, which lives through it.
+        if unsafe { libc::ioctl(fd, libc::FS_IOC_GETFLAGS, &raw mut flags) } == 0 && flags & NOCOW == 0 {
+            flags |= NOCOW;
+            // SAFETY: the call reads one int, which lives through it.
+            unsafe { libc::ioctl(fd, libc::FS_IOC_SETFLAGS, &raw const flags) };
+        }
+    }
+
+    /// Whether the file has lost its name. Where that cannot be told, it has not. The hook is not asked: it is looked
+    /// at before each write, and is no part of it.
+    pub(crate) fn has_no_name(&self) -> bool {
+        self.inner.metadata().is_ok_and(|about| about.nlink() == 0)
+    }
+}
+
+/// What can be locked: an open file, or an open directory.
+pub(crate) trait Lockable {
+    /// Takes its exclusive lock, without waiting. `false` if another one holds it.
+    fn try_lock(&self) -> Result<bool>;
+    /// Gives the lock up, even where a forked child still holds a copy of the descriptor.
+    fn unlock(&self);
+    fn fd(&self) -> RawFd;
+    /// For messages.
+    fn path(&self) -> String;
+}
+
+impl Lockable for File {
+    fn try_lock(&self) -> Result<bool> {
         let real = || {
             // SAFETY: a plain call on an open descriptor.
             check(unsafe { libc::flock(self.inner.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })
         };
-        match self.retry(Kind::Lock, 0, 0, real) {
+        let locked = loop {
+            match fault::guard(self.op(Kind::Lock, 0, 0), real) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        match locked {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::EWOULDBLOCK) => Ok(false),
             Err(error) => Err(self.failed("lock", &error)),
         }
     }
 
-    /// Gives the lock up, even where a forked child still holds a copy of the descriptor.
-    pub(crate) fn unlock(&self) {
+    fn unlock(&self) {
         // SAFETY: a plain call on an open descriptor.
         unsafe { libc::flock(self.inner.as_raw_fd(), libc::LOCK_UN) };
+    }
+
+    fn fd(&self) -> RawFd {
+        self.inner.as_raw_fd()
+    }
+
+    fn path(&self) -> String {
+        File::path(self).to_owned()
     }
 }

@@ -2,13 +2,16 @@
 //! meanwhile, and every store into one goes through [`stored`], so that tests can write it down as the write that it
 //! is.
 
-use super::fault::{self, Kind, Op};
+use super::fault::{self, Kind, Op, Tag};
 use super::file::File;
-use crate::error::{Error, Result};
+use super::futex::{self, Slept};
+use super::history::Event;
+use crate::error::{Error, Result, Status};
 use crate::sync::{Ordering, step};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
+use std::time::Duration;
 // In the model, too: words of a mapping are no objects of shuttle's, each is a step of its own instead.
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -16,11 +19,44 @@ fn map_failed(file: &File, error: &io::Error) -> Error {
     Error::from_io(format!("cannot map '{}'", file.path()), error)
 }
 
-/// The one way into a mapping: notes the store for the tests, then does it.
-#[inline(always)]
-fn stored(name: &str, at: usize, len: usize, store: impl FnOnce()) {
-    let _ = fault::ask(|| Op::new(Kind::Store, name, at as u64, len as u64));
-    store();
+/// The one way to a mapping of a file: nothing is mapped of a log that is opened to be read and written by calls.
+fn may_map(file: &File) -> Result<()> {
+    if file.maps() { Ok(()) } else { Err(Error::new(Status::Bug, format!("'{}' was to be mapped", file.path()))) }
+}
+
+/// No processor's pages are larger.
+const PAGE_LIMIT: usize = 64 << 10;
+
+/// Which file a mapping shows, and from which byte on.
+struct Place {
+    name: String,
+    tag: Tag,
+    at: u64,
+}
+
+impl Place {
+    fn of(file: &File, at: u64) -> Self {
+        Self { name: file.name().to_owned(), tag: file.tag(), at }
+    }
+
+    fn nowhere() -> Self {
+        Self { name: String::new(), tag: Tag::none(), at: 0 }
+    }
+
+    /// The one way into a mapping: asks the hook, stores, and writes down for the tests which bytes stand where now.
+    #[inline(always)]
+    fn stored<const N: usize>(
+        &self,
+        at: usize,
+        len: usize,
+        bytes: impl FnOnce() -> [(usize, Vec<u8>); N],
+        store: impl FnOnce(),
+    ) {
+        let file = self.tag.id();
+        let op = || Op::new(Kind::Store, &self.name, at as u64, len as u64);
+        let event = |(at, bytes)| Event::Store { file, at: self.at + at as u64, bytes };
+        fault::store(op, || bytes().map(event), store);
+    }
 }
 
 /// Maps `len` bytes of the file from `at` on for reading in the place of what stands at `start`; without a file, zeros.
@@ -39,12 +75,37 @@ unsafe fn replace(start: *mut libc::c_void, len: usize, file: Option<(&File, u64
     if got == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Asks for `len` bytes of a mapping from `start` on to be there for writing, so that a store into them is no page
+/// fault: whoever has the time takes the faults. What keeps a page away (an old kernel, a file that was cut) is left
+/// for who stores there: it is an error number here, never a signal.
+///
+/// # Safety
+/// The range lies within one mapping that lives through the call, `start` at a page.
+unsafe fn populate(name: &str, start: *mut libc::c_void, at: u64, len: usize) {
+    let real = || {
+        // SAFETY: the caller's range; the call changes no byte.
+        match unsafe { libc::madvise(start, len, libc::MADV_POPULATE_WRITE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    let _ = fault::guard(|| Op::new(Kind::Populate, name, at, len as u64), real);
+}
+
+/// Whether a file could not be mapped because its file system takes no mapping now, be the file as it may: ext4 when it
+/// has made itself read-only (`EROFS`) or was shut down (`EIO`), others that know of none. It may be read by calls all
+/// the same.
+pub(crate) fn takes_no_mapping(error: &Error) -> bool {
+    matches!(error.detail().os_error, libc::EROFS | libc::EIO | libc::ENODEV)
+}
+
 /// A file mapped for reading.
 pub(crate) struct ReadMap(memmap2::Mmap);
 
 impl ReadMap {
     /// Maps the first `len` bytes, which the file must have.
     pub(crate) fn new(file: &File, len: usize) -> Result<Self> {
+        may_map(file)?;
         let real = || {
             let mut options = memmap2::MmapOptions::new();
             options.len(len);
@@ -80,13 +141,14 @@ impl ReadMap {
 /// A file, or a part of one, mapped for reading and writing as atomic words.
 pub(crate) struct WordMap {
     map: memmap2::MmapRaw,
-    name: String,
+    place: Place,
     writable: bool,
 }
 
 impl WordMap {
     /// Maps the first `len` bytes, which the file must have; written full if they are to be written.
     pub(crate) fn new(file: &File, len: usize, writable: bool) -> Result<Self> {
+        may_map(file)?;
         let real = || {
             let mut options = memmap2::MmapOptions::new();
             options.len(len);
@@ -94,7 +156,12 @@ impl WordMap {
         };
         let map = fault::guard(|| Op::new(Kind::Map, file.name(), 0, len as u64), real)
             .map_err(|error| map_failed(file, &error))?;
-        Ok(Self { map, name: file.name().to_owned(), writable })
+        Ok(Self { map, place: Place::of(file, 0), writable })
+    }
+
+    /// A map of nothing: nothing can be stored there or loaded from there.
+    pub(crate) fn none() -> Result<Self> {
+        Self::zeros(0)
     }
 
     /// So many zeros, for reading: a place for a file's bytes.
@@ -102,7 +169,12 @@ impl WordMap {
         let real = || memmap2::MmapOptions::new().len(len).map_anon();
         let map = fault::guard(|| Op::new(Kind::Map, "", 0, len as u64), real)
             .map_err(|error| Error::from_io("cannot map memory", &error))?;
-        Ok(Self { map: map.into(), name: String::new(), writable: false })
+        Ok(Self { map: map.into(), place: Place::nowhere(), writable: false })
+    }
+
+    /// So many zeros of this process's own, for reading and writing.
+    pub(crate) fn private(len: usize) -> Result<Self> {
+        Ok(Self { writable: true, ..Self::zeros(len)? })
     }
 
     /// Shows the first bytes of this file from now on, of which it must have as many as the map; without one, zeros.
@@ -111,8 +183,21 @@ impl WordMap {
         // SAFETY: these are the map's own pages, and `self` touches them as atomics only.
         let real = || unsafe { replace(start, len, file.map(|file| (file, 0))) };
         let name = file.map_or("", File::name);
+        file.map_or(Ok(()), may_map)?;
         fault::guard(|| Op::new(Kind::Map, name, 0, len as u64), real)
             .map_err(|error| Error::from_io(format!("cannot map '{}'", file.map_or("", File::path)), &error))
+    }
+
+    /// Sees to it that the pages of these bytes, as far as there are such, can be stored into without a page fault.
+    pub(crate) fn populate(&self, at: usize, len: usize) {
+        // Pages have at most 64 KiB.
+        let (from, end) = (at / PAGE_LIMIT * PAGE_LIMIT, at.saturating_add(len).min(self.map.len()));
+        if self.writable && from < end {
+            // SAFETY: `from` lies within the mapping.
+            let start = unsafe { self.map.as_mut_ptr().byte_add(from) };
+            // SAFETY: so does the whole range, and it begins at a page.
+            unsafe { populate(&self.place.name, start.cast(), from as u64, end - from) };
+        }
     }
 
     /// Whether stores reach the file; in a map for reading they are not made.
@@ -148,35 +233,67 @@ impl WordMap {
     #[inline]
     pub(crate) fn store_u32(&self, at: usize, value: u32) {
         if let Some(half) = self.halves().get(at / 4).filter(|_| self.writable) {
-            stored(&self.name, at, 4, || half.store(value.to_le(), Ordering::Relaxed));
+            let bytes = || [(at, value.to_le_bytes().to_vec())];
+            self.place.stored(at, 4, bytes, || half.store(value.to_le(), Ordering::Relaxed));
         }
     }
 
-    /// The little-endian number of 8 bytes at `at`, a multiple of 8; 0 behind the end.
+    /// The little-endian number of 8 bytes at `at`, a multiple of 8; `None` behind the end.
+    #[inline]
+    pub(crate) fn get_u64(&self, at: usize, order: Ordering) -> Option<u64> {
+        step();
+        Some(u64::from_le(self.words().get(at / 8)?.load(order)))
+    }
+
+    /// The same; 0 behind the end.
     #[inline]
     pub(crate) fn load_u64(&self, at: usize, order: Ordering) -> u64 {
-        self.words().get(at / 8).map_or(0, |word| u64::from_le(word.load(order)))
+        self.get_u64(at, order).unwrap_or(0)
     }
 
-    /// Stores a number of 8 bytes at `at`, a multiple of 8; nothing behind the end.
+    /// Stores a number of 8 bytes at `at`, a multiple of 8. `false` behind the end.
     #[inline]
-    pub(crate) fn store_u64(&self, at: usize, value: u64, order: Ordering) {
-        if let Some(word) = self.words().get(at / 8).filter(|_| self.writable) {
-            stored(&self.name, at, 8, || word.store(value.to_le(), order));
-        }
+    pub(crate) fn store_u64(&self, at: usize, value: u64, order: Ordering) -> bool {
+        let Some(word) = self.words().get(at / 8).filter(|_| self.writable) else { return false };
+        let bytes = || [(at, value.to_le_bytes().to_vec())];
+        self.place.stored(at, 8, bytes, || word.store(value.to_le(), order));
+        true
+    }
+
+    /// Changes a number of 8 bytes at `at`, a multiple of 8, at once for all who do the same, to what `to` says, if it
+    /// says anything. No disk needs to know of it.
+    pub(crate) fn change_u64(&self, at: usize, to: impl Fn(u64) -> Option<u64>) {
+        let Some(word) = self.words().get(at / 8).filter(|_| self.writable) else { return };
+        let to = |word| to(u64::from_le(word)).map(u64::to_le);
+        self.place.stored(at, 8, || [], || _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, to));
+    }
+
+    /// Sleeps on the number of 8 bytes at `at` while its lower half is that of `value`, for so long at most, until
+    /// somebody wakes one of these bits.
+    pub(crate) fn sleep_at(&self, at: usize, value: u64, bits: u32, time: Duration) -> io::Result<Slept> {
+        let word = self.words().get(at / 8).ok_or_else(|| io::Error::from_raw_os_error(libc::EFAULT))?;
+        futex::sleep(word, value, bits, time)
+    }
+
+    /// Wakes all who sleep there for one of these bits, in every process that maps the file.
+    pub(crate) fn wake_at(&self, at: usize, bits: u32) -> io::Result<()> {
+        self.words().get(at / 8).map_or(Ok(()), |word| futex::wake(word, bits))
     }
 
     /// Stores a number of 8 bytes at `at`, a multiple of 8, with release order, after those that stand behind it. They
-    /// are bounded once, since each append does this.
+    /// are bounded once, since each append does this. `false` behind the end.
     #[inline]
-    pub(crate) fn store_behind_first(&self, at: usize, first: u64, behind: [u64; 2]) {
-        let Some([word, rest @ ..]) = self.words().get(at / 8..at / 8 + 3).filter(|_| self.writable) else { return };
-        stored(&self.name, at, 24, || {
+    pub(crate) fn store_behind_first(&self, at: usize, first: u64, behind: [u64; 2]) -> bool {
+        let words = self.words().get(at / 8..at / 8 + 3).filter(|_| self.writable);
+        let Some([word, rest @ ..]) = words else { return false };
+        let bytes = || [(at, [first, behind[0], behind[1]].map(u64::to_le_bytes).concat())];
+        self.place.stored(at, 24, bytes, || {
             for (word, value) in rest.iter().zip(behind) {
                 word.store(value.to_le(), Ordering::Relaxed);
             }
             word.store(first.to_le(), Ordering::Release);
         });
+        true
     }
 }
 
@@ -184,7 +301,7 @@ impl WordMap {
 pub(crate) struct DoubleMap {
     start: NonNull<libc::c_void>,
     len: usize,
-    name: String,
+    place: Place,
 }
 
 // SAFETY: the mapping is process-wide memory that is touched as atomic words only, and unmapped once, by its owner.
@@ -195,13 +312,19 @@ unsafe impl Sync for DoubleMap {}
 impl DoubleMap {
     /// Maps `len` bytes of the file from `at` on; both must be multiples of the page size.
     pub(crate) fn new(file: &File, at: u64, len: usize) -> Result<Self> {
+        may_map(file)?;
         let real = || Self::map(file, at, len);
         fault::guard(|| Op::new(Kind::Map, file.name(), at, len as u64), real).map_err(|error| map_failed(file, &error))
     }
 
+    /// A map of nothing: nothing can be copied in there or out.
+    pub(crate) fn none() -> Self {
+        Self { start: NonNull::<AtomicU64>::dangling().cast(), len: 0, place: Place::nowhere() }
+    }
+
     /// As many bytes of zeros, for reading: a place for a part of a file.
     pub(crate) fn zeros(len: usize) -> Result<Self> {
-        let map = Self::reserve("", len).map_err(|error| Error::from_io("cannot map memory", &error))?;
+        let map = Self::reserve(Place::nowhere(), len).map_err(|error| Error::from_io("cannot map memory", &error))?;
         map.replace(None)?;
         Ok(map)
     }
@@ -218,11 +341,12 @@ impl DoubleMap {
             Ok(())
         };
         let (name, path) = file.map_or(("", ""), |(file, _)| (file.name(), file.path()));
+        file.map_or(Ok(()), |(file, _)| may_map(file))?;
         fault::guard(|| Op::new(Kind::Map, name, 0, self.len as u64), real)
             .map_err(|error| Error::from_io(format!("cannot map '{path}'"), &error))
     }
 
-    fn reserve(name: &str, len: usize) -> io::Result<Self> {
+    fn reserve(place: Place, len: usize) -> io::Result<Self> {
         let (none, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that is there.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), 2 * len, none, flags, -1, 0) };
@@ -230,12 +354,12 @@ impl DoubleMap {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Self { start, len, name: name.to_owned() })
+        Ok(Self { start, len, place })
     }
 
     fn map(file: &File, at: u64, len: usize) -> io::Result<Self> {
+        let map = Self::reserve(Place::of(file, at), len)?;
         let at = libc::off_t::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
-        let map = Self::reserve(file.name(), len)?;
         let start = map.start;
         for half in [0, len] {
             // SAFETY: `half` lies within the reservation of 2 * len bytes that this object owns.
@@ -250,10 +374,18 @@ impl DoubleMap {
         Ok(map)
     }
 
+    /// Sees to it that all of it can be copied into without a page fault.
+    pub(crate) fn populate(&self) {
+        if self.len > 0 {
+            // SAFETY: both halves are mapped, one behind the other, and live as long as `self`.
+            unsafe { populate(&self.place.name, self.start.as_ptr(), self.place.at, 2 * self.len) };
+        }
+    }
+
     #[inline]
     fn words(&self) -> &[AtomicU64] {
-        // SAFETY: both halves are mapped, page-aligned and live as long as `self`; this process touches them as atomics
-        // only, and an `AtomicU64` may have any bits.
+        // SAFETY: both halves are mapped, page-aligned and live as long as `self` (of `none`, they have no bytes, and
+        // the pointer is aligned); this process touches them as atomics only, and an `AtomicU64` may have any bits.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast::<AtomicU64>(), 2 * self.len / 8) }
     }
 
@@ -261,7 +393,14 @@ impl DoubleMap {
     #[inline]
     pub(crate) fn copy_in(&self, at: usize, bytes: &[u8]) {
         let Some(words) = self.words().get(at / 8..at / 8 + bytes.len().div_ceil(8)) else { return };
-        stored(&self.name, at, bytes.len(), || {
+        let pieces = || {
+            let mut first = bytes.to_vec();
+            first.resize(8 * words.len(), 0);
+            // What runs over the end stands at the start of the file's part.
+            let second = first.split_off(first.len().min(self.len.saturating_sub(at)));
+            [(at, first), (0, second)]
+        };
+        self.place.stored(at, bytes.len(), pieces, || {
             let (whole, rest) = bytes.as_chunks::<8>();
             for (word, bytes) in words.iter().zip(whole) {
                 step();
@@ -276,21 +415,39 @@ impl DoubleMap {
         });
     }
 
-    /// Copies out what stands at `at`, a multiple of 8 within the first half, until `bytes` is full.
+    /// Where `len` bytes at `at` stand; `None` if they are not all there.
+    pub(crate) fn pointer(&self, at: usize, len: usize) -> Option<NonNull<u8>> {
+        let there = self.len > 0 && at.checked_add(len).is_some_and(|end| end <= 2 * self.len);
+        // SAFETY: `at` lies within the mapping, as was just asked.
+        there.then(|| unsafe { self.start.byte_add(at) }.cast())
+    }
+
+    /// Copies out what stands at `at`, a multiple of 8 within the first half, until `bytes` is full. `false` if there
+    /// is not so much.
     #[inline]
-    pub(crate) fn copy_out(&self, at: usize, bytes: &mut [u8]) {
-        let Some(words) = self.words().get(at / 8..at / 8 + bytes.len().div_ceil(8)) else { return };
+    pub(crate) fn copy_out(&self, at: usize, bytes: &mut [u8]) -> bool {
+        let words = self.words().get(at / 8..at / 8 + bytes.len().div_ceil(8));
+        let Some(words) = words else { return false };
         for (word, bytes) in words.iter().zip(bytes.chunks_mut(8)) {
             step();
             let value = u64::from_le(word.load(Ordering::Relaxed)).to_le_bytes();
             bytes.copy_from_slice(&value[..bytes.len()]);
         }
+        true
     }
 
     /// Writes `len` bytes that stand at `from` to position `at` of a file.
     pub(crate) fn write_to(&self, file: &File, from: usize, len: usize, at: u64) -> Result<()> {
         let fd = file.as_std().as_raw_fd();
-        file.write_loop(len, at, |done, len, place| self.pwrite(fd, from + done, len, place))
+        let write = |done, len, place| self.pwrite(fd, from + done, len, place);
+        file.write_loop(len, at, write, |done, len| self.bytes(from + done, len))
+    }
+
+    /// What stands at `at`, which need be no multiple of 8, in the mapping.
+    fn bytes(&self, at: usize, len: usize) -> Vec<u8> {
+        let words = self.words().get(at / 8..(at + len).div_ceil(8)).unwrap_or_default();
+        let bytes = words.iter().flat_map(|word| u64::from_le(word.load(Ordering::Relaxed)).to_le_bytes());
+        bytes.skip(at % 8).take(len).collect()
     }
 
     /// One pwrite of `len` bytes that stand at `at` in the mapping.
@@ -311,6 +468,9 @@ impl DoubleMap {
 
 impl Drop for DoubleMap {
     fn drop(&mut self) {
+        if self.len == 0 {
+            return;
+        }
         // SAFETY: this object owns the whole range, and nothing borrows from it any more.
         unsafe { libc::munmap(self.start.as_ptr(), 2 * self.len) };
     }

@@ -25,6 +25,12 @@ test_group_t at_tests(void);
 test_group_t walk_tests(void);
 test_group_t durable_tests(void);
 test_group_t readonly_tests(void);
+test_group_t backup_tests(void);
+test_group_t wait_tests(void);
+test_group_t named_tests(void);
+test_group_t reserve_tests(void);
+test_group_t retain_tests(void);
+test_group_t time_tests(void);
 
 /* What each of them ends with. */
 #define GROUP_OF(table) group_of((table), sizeof(table) / sizeof((table)[0]))

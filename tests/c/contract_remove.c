@@ -37,6 +37,27 @@ static void remove_of_an_empty_log_works(void) {
   CHECK(!path_exists(dir.text));
 }
 
+/*
+ * A directory that is a link's cannot be removed by that path, nor "DIR/.": the log was deleted, and then log_remove said LOG_E_IO,
+ * so that who tried again heard that there was none.
+ */
+static void remove_by_a_link_or_a_dot_leaves_the_directory(void) {
+  const check_path_t link = fresh_path(), target = fresh_dir(), dotted = path_join(target.text, ".");
+  const char *const ways[] = {link.text, dotted.text};
+  size_t i;
+  NEED(symlink(target.text, link.text) == 0);
+  for (i = 0; i < 2; i++) {
+    log_error_t error;
+    CLOSE(OPEN(ways[i], NULL));
+    CHECK_STATUS(LOG_OK, log_remove(ways[i], NULL));
+    CHECK(path_exists(link.text) && path_exists(target.text));
+    CHECK(!path_exists(path_join(target.text, FIRST_SEGMENT ".store").text));
+    CHECK(!path_exists(path_join(target.text, "LIVE").text));
+    CHECK_ERROR(LOG_E_NOT_FOUND, ANY_OS_ERROR, LOG_NO_OFFSET, log_remove(ways[i], &error));
+  }
+  CHECK(rmdir(target.text) == 0); /* it is empty */
+}
+
 static void remove_leaves_foreign_files(void) {
   const check_path_t dir = fresh_path();
   const char *const names[] = {"notes.txt", "LIVE.bak", "0.store", "00000000000000000000-0000000g.store"};
@@ -104,6 +125,7 @@ static const check_test_t tests[] = {
     TEST(remove_with_null),
     TEST(remove_deletes_the_log_and_its_directory),
     TEST(remove_of_an_empty_log_works),
+    TEST(remove_by_a_link_or_a_dot_leaves_the_directory),
     TEST(remove_leaves_foreign_files),
     TEST(remove_of_what_is_no_log_is_not_found),
     TEST(remove_refuses_a_log_that_is_written),

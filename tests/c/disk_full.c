@@ -88,8 +88,16 @@ static void full_and_on_again(const log_config_t *config, append_fn append, uint
     check_error(status, &error, LOG_E_NO_SPACE, ENOSPC, ANY_OFFSET, __FILE__, __LINE__, "append");
     CHECK_EQ(UNTOUCHED_U64, offset);
     CHECK(count > 100);
-    for (again = 0; again < 3; again++) /* it is no poison, and it is not forgotten */
-      CHECK_ERROR(LOG_E_NO_SPACE, ENOSPC, ANY_OFFSET, append(log, count, NULL, &error));
+    for (again = 0; again < 3; again++) { /* it is no poison, and it is not forgotten */
+      status = append(log, count, NULL, &error);
+      /* Unless the library's thread has meanwhile given back what it could not use: the next segment that did not fit. */
+      if (status == LOG_OK && count < MOST_RECORDS) {
+        count += step;
+        again--;
+        continue;
+      }
+      check_error(status, &error, LOG_E_NO_SPACE, ENOSPC, ANY_OFFSET, __FILE__, __LINE__, "append, again");
+    }
     CHECK_EQ(count, STAT(log).next_offset);
     check_records(log, count);
     CHECK_STATUS(LOG_OK, log_sync(log, NULL));

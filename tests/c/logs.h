@@ -17,11 +17,22 @@ enum { STORE_HEADER_BYTES = 4096, FRAME_HEADER_BYTES = 16, SEAL_BYTES = 48, RING
 
 /* --- configurations ------------------------------------------------------------------------------------------- */
 
-/* All zero but struct_size: the safest one. */
+/* How files are read and written where a test does not say: SEGLOG_TEST_IO=file takes the one without mappings, so that
+ * what is held with mapped files is held without. */
+static inline uint32_t way_of_io(void) {
+  const char *way = getenv("SEGLOG_TEST_IO");
+  return way != NULL && strcmp(way, "file") == 0 ? LOG_IO_FILE : LOG_IO_AUTO;
+}
+
+/* What log_stat says then, on a file system of this machine's own. */
+static inline uint32_t way_that_is_chosen(void) { return way_of_io() == LOG_IO_FILE ? LOG_IO_FILE : LOG_IO_MAPPED; }
+
+/* All zero but struct_size, and the way of input and output: the safest one. */
 static inline log_config_t default_config(void) {
   log_config_t config;
   memset(&config, 0, sizeof config);
   config.struct_size = (uint32_t)sizeof config;
+  config.io = way_of_io();
   return config;
 }
 

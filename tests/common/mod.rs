@@ -151,6 +151,18 @@ pub(crate) fn have(tool: &str) -> bool {
     found
 }
 
+/// Whether strace is there and may trace.
+pub(crate) fn can_trace() -> bool {
+    if !have("strace") {
+        return false;
+    }
+    let tried = run("strace", &["-f", "-o", "/dev/null", "true"]);
+    if !tried.success() {
+        skip(&format!("strace may not trace here: {}", tried.stderr));
+    }
+    tried.success()
+}
+
 /// Says that a test was skipped, and why; in CI that is a failure.
 #[allow(clippy::print_stdout, reason = "a skipped test says so")]
 pub(crate) fn skip(why: &str) {
@@ -259,9 +271,19 @@ pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
     pub(crate) fn new(name: &str) -> Self {
+        Self::under(&std::env::temp_dir(), name)
+    }
+
+    /// One in memory, if there is such a place: for what is done on disks as well, where the waits for disks are most of the time.
+    pub(crate) fn in_memory(name: &str) -> Self {
+        let memory = PathBuf::from("/dev/shm");
+        Self::under(&if memory.is_dir() { memory } else { std::env::temp_dir() }, name)
+    }
+
+    fn under(parent: &Path, name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("seglog-{name}-{}-{number}", std::process::id()));
+        let dir = parent.join(format!("seglog-{name}-{}-{number}", std::process::id()));
         fs::create_dir(&dir).unwrap_or_else(|error| panic!("cannot make {}: {error}", dir.display()));
         Self(dir)
     }

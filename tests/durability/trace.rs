@@ -45,6 +45,11 @@ impl Call {
         position..position + u64::try_from(self.result).unwrap_or(0)
     }
 
+    /// No frame begins with four zeros: a write of zeros ahead of them.
+    fn is_of_zeros(&self) -> bool {
+        self.strings().first().is_some_and(|bytes| bytes.starts_with("\\0\\0\\0\\0"))
+    }
+
     pub(crate) fn is_sync(&self) -> bool {
         self.name == "fdatasync" || self.name == "fsync"
     }
@@ -136,7 +141,7 @@ impl Trace {
     fn is_synced(&self, path: &str, range: &Range<u64>, since: usize, by: usize) -> bool {
         let touches = |call: &&Call| call.range().start < range.end && call.range().end > range.start;
         let mut writes: Vec<_> = self.on("pwrite64", path).filter(|call| (since..by).contains(&call.started)).collect();
-        writes.retain(touches);
+        writes.retain(|call| touches(call) && !call.is_of_zeros());
         writes.sort_by_key(|call| call.range().start);
         let covered = writes
             .iter()
@@ -144,6 +149,12 @@ impl Trace {
         let last = writes.iter().map(|call| call.completed).max().unwrap_or(usize::MAX);
         let mut syncs = self.on("fdatasync", path).filter(|call| call.result == 0);
         covered >= range.end && syncs.any(|sync| sync.started > last && sync.completed < by)
+    }
+
+    /// Where stores were written with zeros.
+    pub(crate) fn zeros(&self) -> Vec<Range<u64>> {
+        let writes = self.calls.iter().filter(|call| call.name == "pwrite64" && call.path().ends_with(".store"));
+        writes.filter(|call| call.is_of_zeros()).map(Call::range).collect()
     }
 
     /// The directory was synced after one moment and before the other.

@@ -15,11 +15,12 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())
 }
 
-/// Runs `scenario` under `count` schedules, a hundred times as many with `SEGLOG_CAMPAIGN=1`.
-/// `SEGLOG_RACE` runs the one of that number.
+/// Runs `scenario` under `count` schedules, a hundred times as many with `SEGLOG_CAMPAIGN=1`, `SEGLOG_RACE_TIMES` times as
+/// many with that. `SEGLOG_RACE` runs the one of that number.
 #[expect(clippy::print_stderr, reason = "libtest shows it where the test fails")]
 pub(crate) fn explore(count: u64, scenario: fn()) {
-    let count = if variable("SEGLOG_CAMPAIGN").is_some() { 100 * count } else { count };
+    let times = if variable("SEGLOG_CAMPAIGN").is_some() { 100 } else { variable("SEGLOG_RACE_TIMES").unwrap_or(1) };
+    let count = times * count;
     let runs = variable("SEGLOG_RACE").map_or(0..count, |run| run..run + 1);
     for run in runs {
         let mut config = Config::default();

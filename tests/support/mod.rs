@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this module")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[cfg(feature = "faults")]
+pub(crate) mod disk;
 pub(crate) mod format;
 
 use seglog::{Config, Cursor, Log, Status, Sync};

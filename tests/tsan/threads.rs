@@ -3,7 +3,7 @@
 //! since std's scopes and its test harness are not compiled for `ThreadSanitizer`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test program")]
 
-use seglog::{Config, Cursor, Error, Log, Status, Sync};
+use seglog::{Config, Cursor, Error, Io, Log, Status, Sync, Waited, flags};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -65,6 +65,48 @@ fn follow(mut cursor: Cursor, steps: u64) {
     }
 }
 
+/// Waits for each of so many records, by a cursor of whichever handle.
+fn wait_for_all(mut cursor: Cursor, count: u64) {
+    let mut seen = 0;
+    while seen < count {
+        assert_eq!(cursor.wait(None).unwrap(), Waited::There);
+        while let Some(record) = cursor.next().unwrap() {
+            check(record.offset, record.payload);
+            seen += 1;
+        }
+    }
+}
+
+/// Readers that sleep, by the writer's handle and by one that follows it, whose event fd a thread of the library rings.
+fn waits() {
+    let dir = directory("waits");
+    let log = Arc::new(Log::open(&dir, &Config { sync: Sync::Never, ..Config::default() }).unwrap());
+    let follower = Log::open(&dir, &Config { flags: flags::READ_ONLY, ..Config::default() }).unwrap();
+    follower.event_fd().unwrap();
+    log.event_fd().unwrap();
+    let mut threads = Vec::new();
+    for handle in [&*log, &follower] {
+        for _ in 0..2 {
+            let cursor = Cursor::open(handle, 0).unwrap();
+            threads.push(thread::spawn(move || wait_for_all(cursor, 4000)));
+        }
+    }
+    for _ in 0..2 {
+        let log = Arc::clone(&log);
+        threads.push(thread::spawn(move || append(&log, 2000)));
+    }
+    assert!(follower.wait(3999, None).unwrap());
+    log.sync().unwrap();
+    assert!(follower.wait_durable(3999, None).unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    follower.close().unwrap();
+    Arc::into_inner(log).unwrap().close().unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    println!("waits: done");
+}
+
 /// Where a log is for one scenario.
 fn directory(name: &str) -> PathBuf {
     let parent = if PathBuf::from("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
@@ -73,12 +115,25 @@ fn directory(name: &str) -> PathBuf {
     dir
 }
 
+/// A cursor behind the last record; that may be trimmed, or the log cut before it, while this looks.
+fn at_the_end(log: &Log) -> Cursor {
+    loop {
+        if let Ok(cursor) = Cursor::open(log, log.next_offset()) {
+            return cursor;
+        }
+    }
+}
+
 type Work = Box<dyn FnOnce(&Log) + Send>;
 
 /// Runs each work in a thread of its own, beside readers and cursors, then closes while a cursor goes on.
 fn scenario(name: &str, segment_max_bytes: u64, sync: Sync, works: Vec<Work>) {
+    scenario_by(Io::Auto, name, segment_max_bytes, sync, works);
+}
+
+fn scenario_by(io: Io, name: &str, segment_max_bytes: u64, sync: Sync, works: Vec<Work>) {
     let dir = directory(name);
-    let log = Arc::new(Log::open(&dir, &Config { segment_max_bytes, sync, ..Config::default() }).unwrap());
+    let log = Arc::new(Log::open(&dir, &Config { segment_max_bytes, sync, io, ..Config::default() }).unwrap());
     append(&log, 50);
     let spawn = |work: Work| {
         let log = Arc::clone(&log);
@@ -87,7 +142,7 @@ fn scenario(name: &str, segment_max_bytes: u64, sync: Sync, works: Vec<Work>) {
     let mut threads: Vec<_> = works.into_iter().map(spawn).collect();
     for _ in 0..2 {
         threads.push(spawn(Box::new(|log| read(log, 3000))));
-        threads.push(spawn(Box::new(|log| follow(Cursor::open(log, log.next_offset()).unwrap(), 3000))));
+        threads.push(spawn(Box::new(|log| follow(at_the_end(log), 3000))));
     }
     for thread in threads {
         thread.join().unwrap();
@@ -105,9 +160,11 @@ fn appends(count: u64) -> Work {
 }
 
 fn main() {
+    waits();
     let many = || vec![appends(2000), appends(2000)];
     scenario("laps of the ring", 4 << 20, Sync::Never, many());
     scenario("rolls", 16 << 10, Sync::Never, many());
+    scenario_by(Io::File, "rolls without mappings", 16 << 10, Sync::Never, many());
     scenario("group commit", 64 << 10, Sync::Always, vec![appends(500), appends(500), appends(500)]);
     scenario("an interval", 64 << 10, Sync::Interval, many());
     scenario(

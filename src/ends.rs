@@ -1,0 +1,155 @@
+//! The calls that take records away at either end of a log: trim, truncation, reset. Each is made in the leader's
+//! office, so that nobody else takes records away meanwhile; what is done there stands in `upkeep`.
+
+use crate::commit::Mark;
+use crate::config::flags;
+use crate::error::Result;
+use crate::log::{Inner, Log};
+use crate::position;
+use crate::retain::Retention;
+use crate::sys;
+use crate::upkeep::{Beginning, Cut};
+use crate::view::View;
+
+impl Log {
+    /// Makes the log begin at `before`, exactly and durably; whole segments before it are deleted. Below the first
+    /// offset it does nothing.
+    pub fn trim(&self, before: u64) -> Result<()> {
+        let inner = self.writing()?;
+        let is_needed = || {
+            let next = inner.published_now();
+            if before > next { Err(inner.beyond(before, next)) } else { Ok(before > inner.first_offset()) }
+        };
+        if !is_needed()? {
+            return Ok(());
+        }
+        inner.commit.in_office(&inner.control, || {
+            if !is_needed()? {
+                return Ok(());
+            }
+            let before = inner.held_back(before)?;
+            if before <= inner.first_offset() {
+                return Ok(());
+            }
+            inner.begin_at(before)
+        })
+    }
+
+    /// Deletes now what `retain_bytes` and `retain_ms` leave no room for, as the log does by itself when it rolls, and
+    /// says what keeps it from that, if anything does.
+    pub fn retain(&self) -> Result<()> {
+        self.writing()?.retain(0)
+    }
+
+    /// Drops the records from `from` on, durably. What is before it is durable then, too.
+    pub fn truncate(&self, from: u64) -> Result<()> {
+        let inner = self.writing()?;
+        let is_needed = || inner.check_cursor_offset(from).map(|()| from < inner.published_now());
+        inner.cut_unreserved(|| {
+            if !is_needed()? {
+                return Ok(true);
+            }
+            inner.lead(&inner.mark())?;
+            inner.cut(&Cut::at(&inner.parts(), from)?)
+        })
+    }
+
+    /// Drops all records and goes on at `next_offset`, durably.
+    pub fn reset(&self, next_offset: u64) -> Result<()> {
+        let inner = self.writing()?;
+        let cut = Cut::all(next_offset)?;
+        inner.cut_unreserved(|| {
+            inner.lead(&inner.mark())?;
+            inner.cut(&cut)
+        })
+    }
+}
+
+impl Inner {
+    /// Makes the log begin at `before`, by whoever is in office.
+    fn begin_at(&self, before: u64) -> Result<()> {
+        let mark = self.mark();
+        self.lead(&mark)?;
+        let beginning = Beginning::make_durable(&self.parts(), &mark, before)?;
+        beginning.take_place(&self.parts(), &self.writer);
+        Ok(())
+    }
+
+    /// What the log keeps.
+    pub(crate) fn retention(&self) -> Retention {
+        let parts = self.parts();
+        Retention { bytes: parts.limits.retain_bytes, ms: parts.limits.retain_ms }
+    }
+
+    /// Deletes the segments that the log's limits leave no room for, as a trim does, so that `room` bytes of them are
+    /// left free. A failure behind the moment poisons; what fails before is tried again with the next roll.
+    pub(crate) fn retain(&self, room: u64) -> Result<()> {
+        let due = || -> Result<Option<u64>> {
+            let due = self.retention().due(self.dir(), self.rows(), room, sys::clock_coarse_ns())?;
+            let Some(due) = due else { return Ok(None) };
+            let before = Retention::whole(self.rows(), self.held_back(due)?);
+            Ok(Some(before).filter(|before| *before > self.first_offset()))
+        };
+        if !self.retention().is_asked() || due()?.is_none() {
+            return Ok(());
+        }
+        self.commit.in_office(&self.control, || {
+            // Others may have taken records away meanwhile.
+            due()?.map_or(Ok(()), |before| self.begin_at(before))
+        })
+    }
+
+    /// The thread's part: it leaves room for one segment, so that who rolls next finds nothing to do.
+    pub(crate) fn retain_ahead(&self) -> Result<()> {
+        let limits = self.parts().limits;
+        self.retain(limits.segment_bytes.saturating_add(4 * u64::from(limits.index_records)))
+    }
+
+    /// What retention asks of the append that rolled: all of it where there is no thread, or where that does not keep
+    /// up, since it waits for the disk.
+    pub(crate) fn retain_after_roll(&self) {
+        // The append was made. What failed is tried again with the next one that rolls, or has poisoned the handle;
+        // `Log::retain` tells it.
+        let _ = self.retain(0);
+    }
+
+    /// The same offset, or what a consumer has not passed before it, where those hold back what is removed.
+    fn held_back(&self, before: u64) -> Result<u64> {
+        if !self.parts().limits.has(flags::KEEP_UNCONSUMED) {
+            return Ok(before);
+        }
+        Ok(position::lowest(self)?.map_or(before, |lowest| lowest.min(before)))
+    }
+
+    /// Does `work` in office, when nothing is reserved, until that says that it is done. What is reserved is not waited
+    /// for in office: whoever reserved may need a sync.
+    fn cut_unreserved(&self, work: impl Fn() -> Result<bool>) -> Result<()> {
+        loop {
+            drop(self.write()?);
+            if self.commit.in_office(&self.control, &work)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A round of syncs, by whoever is in office.
+    fn lead(&self, mark: &Mark) -> Result<()> {
+        self.commit.lead(self.dir(), self.tail(), &self.control, Some(mark))
+    }
+
+    /// Makes a cut, by whoever is in office. Most is synced already, so that appends wait for little. `false` if a
+    /// record is reserved.
+    fn cut(&self, cut: &Cut) -> Result<bool> {
+        let mut writer = self.write_reserved()?;
+        if writer.reservation.is_some() {
+            return Ok(false);
+        }
+        self.lead(&writer.mark())?;
+        let cut = writer.cut(&self.parts(), cut);
+        drop(writer);
+        // What was waited for may be gone.
+        self.control.alarm().ring_all();
+        self.event.ring();
+        cut.map(|()| true)
+    }
+}

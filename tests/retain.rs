@@ -1,0 +1,273 @@
+//! Retention: by bytes and by age, whole segments and never the active one; under load; beside cursors, followers and
+//! consumers; with calls that fail.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use seglog::{Config, Cursor, Log, Record, Status, Sync, flags};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use support::Scratch;
+
+const SEGMENT: u64 = 64 << 10;
+
+fn config(flags: u32) -> Config {
+    Config { segment_max_bytes: SEGMENT, index_max_bytes: 4096, sync: Sync::Never, flags, ..Config::default() }
+}
+
+fn by_bytes(flags: u32) -> Config {
+    Config { retain_bytes: 4 * SEGMENT, ..config(flags) }
+}
+
+fn append(log: &Log, count: u64) {
+    for _ in 0..count {
+        let offset = log.next_offset();
+        log.append(&[&offset.to_le_bytes()[..], &[3; 992]].concat()).unwrap();
+    }
+}
+
+fn is_right(offset: u64, payload: &[u8]) -> bool {
+    payload.len() == 1000 && payload[..8] == offset.to_le_bytes()
+}
+
+/// What the segments take on the disk.
+fn segment_bytes(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().filter_map(Result::ok);
+    let segments =
+        entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name != "LIVE" && name != "START"));
+    segments.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.blocks() * 512).sum()
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_oldest_segments_go_when_there_are_too_many_bytes() {
+    for with_flags in [flags::NO_THREAD, 0] {
+        let dir = Scratch::new();
+        let log = Log::open(dir.path(), &by_bytes(with_flags)).unwrap();
+        append(&log, 1000);
+        let most = by_bytes(0).retain_bytes;
+        let full = |log: &Log| (0..).map_while(|n| log.segment_at(n).unwrap()).map(|segment| segment.disk_bytes).sum();
+        // Nothing more is due then, so nothing more goes.
+        wait_until("old segments stay", || most + 4096 >= full(&log));
+        // The thread may be about to leave room for the next one.
+        std::thread::sleep(Duration::from_millis(300));
+        let stat = log.stat().unwrap();
+        assert!(stat.segment_count >= 2, "{} segments are left", stat.segment_count);
+        let first = log.segment_at(0).unwrap().unwrap();
+        assert_eq!(first.base_offset, stat.first_offset, "whole segments go");
+        for offset in stat.first_offset..1000 {
+            assert!(log.read(offset, |payload, _| is_right(offset, payload)).unwrap());
+        }
+        assert_eq!(log.read(stat.first_offset - 1, |_, _| ()).unwrap_err().status(), Status::Trimmed);
+        log.close().unwrap();
+        let log = Log::open(dir.path(), &config(with_flags)).unwrap();
+        assert_eq!(log.first_offset(), stat.first_offset, "it is durable");
+    }
+}
+
+#[test]
+fn the_active_segment_stays_however_little_is_to_be_kept() {
+    let dir = Scratch::new();
+    let config = Config { retain_bytes: 1, retain_ms: 1, ..config(0) };
+    let log = Log::open(dir.path(), &config).unwrap();
+    append(&log, 400);
+    wait_until("full segments stay", || log.stat().unwrap().segment_count == 1);
+    let (first, next) = (log.first_offset(), log.next_offset());
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!((log.first_offset(), log.next_offset()), (first, 400));
+    assert!(first < next, "the active segment has records");
+}
+
+/// The older of a segment's last time and its file's.
+#[test]
+fn segments_go_that_are_old_by_their_records_or_by_their_files() {
+    let hour_ms = 3_600_000;
+    // Records of the past, appended now.
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &Config { retain_ms: hour_ms, ..config(flags::NO_THREAD) }).unwrap();
+    let record = |offset| Record { offset, timestamp_ns: 1_000_000_000, payload: &[1; 1000] };
+    for offset in 0..200 {
+        log.append_records(&[record(offset)]).unwrap();
+    }
+    let first = log.first_offset();
+    assert!(first > 100, "old records stay: {first}");
+    append(&log, 200);
+    assert!(log.first_offset() >= 190 && log.first_offset() < 290, "records of now went: {}", log.first_offset());
+    log.close().unwrap();
+    // Files of the past, with records of the future.
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &config(flags::NO_THREAD)).unwrap();
+    for offset in 0..300 {
+        log.append_records(&[Record { timestamp_ns: 1 << 62, ..record(offset) }]).unwrap();
+    }
+    log.close().unwrap();
+    let mut stores: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    stores.retain(|path| path.extension().is_some_and(|end| end == "store"));
+    stores.sort();
+    for store in &stores[..2] {
+        let long_ago = SystemTime::now() - Duration::from_secs(7200);
+        fs::File::options().write(true).open(store).unwrap().set_modified(long_ago).unwrap();
+    }
+    let log = Log::open(dir.path(), &Config { retain_ms: hour_ms, ..config(0) }).unwrap();
+    wait_until("old files stay", || log.first_offset() > 0);
+    assert_eq!(log.stat().unwrap().segment_count as usize, stores.len() - 2);
+}
+
+#[test]
+fn a_thread_deletes_what_grows_old_while_nobody_appends() {
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &Config { retain_ms: 200, ..config(0) }).unwrap();
+    append(&log, 300);
+    let follower = Log::open(dir.path(), &config(flags::READ_ONLY)).unwrap();
+    let mut cursors =
+        [Cursor::open(&log, log.first_offset()).unwrap(), Cursor::open(&follower, log.first_offset()).unwrap()];
+    for cursor in &mut cursors {
+        assert!(cursor.next().unwrap().is_some());
+    }
+    wait_until("they stay", || log.stat().unwrap().segment_count == 1);
+    for (log, cursor) in [&log, &follower].into_iter().zip(&mut cursors) {
+        let error = cursor.next().unwrap_err();
+        assert_eq!(error.status(), Status::Trimmed);
+        let first = log.first_offset();
+        assert!(error.to_string().contains(&format!("the first one is {first}")), "{error}");
+        cursor.seek(first).unwrap();
+        assert_eq!(cursor.next().unwrap().unwrap().offset, first);
+    }
+}
+
+#[test]
+fn what_a_consumer_has_not_passed_stays() {
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &by_bytes(flags::NO_THREAD | flags::KEEP_UNCONSUMED)).unwrap();
+    append(&log, 10);
+    log.position_save("slow", 5).unwrap();
+    append(&log, 990);
+    assert_eq!(log.first_offset(), 0);
+    log.position_save("slow", 500).unwrap();
+    append(&log, 100);
+    let first = log.first_offset();
+    assert!(first > 400 && first <= 500, "{first}");
+    log.position_remove("slow").unwrap();
+    append(&log, 100);
+    assert!(log.first_offset() > 800);
+}
+
+/// A position of which both slots had rotted kept retention from ever deleting a segment, and nothing said so: the disk
+/// filled up. It may be the lowest, so nothing goes still; but whoever asks is told which one it is, and when that is
+/// mended all goes on.
+#[test]
+fn a_damaged_position_holds_everything_back_and_is_named() {
+    for with_flags in [flags::NO_THREAD, 0] {
+        let dir = Scratch::new();
+        let log = Log::open(dir.path(), &by_bytes(with_flags | flags::KEEP_UNCONSUMED)).unwrap();
+        append(&log, 500);
+        log.retain().unwrap();
+        assert!(log.first_offset() > 0, "nothing was deleted");
+        log.position_save("rotten", 480).unwrap();
+        log.position_save("fine", 490).unwrap();
+        let path = dir.path().join("positions/rotten");
+        fs::write(&path, vec![0x5A; fs::metadata(&path).unwrap().len() as usize]).unwrap();
+        // The thread trims further than `retain`, for the segment to come; what it had begun before is done with this.
+        assert_eq!(log.trim(480).unwrap_err().status(), Status::Corrupt);
+        let first = log.first_offset();
+        append(&log, 500);
+        assert_eq!(log.first_offset(), first, "it may be the lowest");
+        for told in [log.retain(), log.trim(900)] {
+            let error = told.unwrap_err();
+            assert_eq!(error.status(), Status::Corrupt);
+            let text = error.to_string();
+            assert!(text.contains("positions/rotten") && text.contains("log_position_remove"), "{text}");
+        }
+        assert_eq!(log.first_offset(), first);
+        append(&log, 1);
+        log.position_remove("rotten").unwrap();
+        log.retain().unwrap();
+        let first = log.first_offset();
+        assert!(first > 400 && first <= 490, "{first}");
+    }
+}
+
+#[test]
+fn without_a_thread_what_has_grown_old_goes_when_it_is_asked() {
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &Config { retain_ms: 50, ..config(flags::NO_THREAD) }).unwrap();
+    append(&log, 300);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(log.stat().unwrap().segment_count > 1);
+    log.retain().unwrap();
+    assert_eq!(log.stat().unwrap().segment_count, 1);
+    log.close().unwrap();
+    let log = Log::open(dir.path(), &config(0)).unwrap();
+    let first = log.first_offset();
+    log.retain().unwrap();
+    assert_eq!(log.first_offset(), first, "without limits nothing goes");
+}
+
+/// As fast as it goes, with and without threads: what segments take on the disk is measured all the time.
+#[test]
+fn under_load_the_log_takes_no_more_than_its_bytes_and_two_segments() {
+    for with_flags in [0, flags::NO_THREAD] {
+        let dir = Scratch::on_disk();
+        let config = by_bytes(with_flags);
+        // Store with its first page, and index.
+        let segment = SEGMENT + 4096 + 8192;
+        let log = Log::open(dir.path(), &config).unwrap();
+        let (done, seen) = (AtomicBool::new(false), std::sync::atomic::AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    seen.fetch_max(segment_bytes(dir.path()), Ordering::Relaxed);
+                }
+            });
+            append(&log, 40_000);
+            done.store(true, Ordering::Release);
+        });
+        let (seen, most) = (seen.into_inner(), config.retain_bytes + 2 * segment);
+        println!("flags {with_flags}: {seen} of {most} bytes");
+        assert!(seen <= most, "flags {with_flags}: {seen} bytes on the disk; {most} are allowed");
+        assert!(seen > config.retain_bytes / 2, "it was not measured: {seen}");
+    }
+}
+
+/// Each call fails once: the append is made or poisoned, and what is left opens as a log with a later beginning, whole.
+#[cfg(feature = "faults")]
+#[test]
+fn a_call_that_fails_in_retention_loses_nothing_that_is_kept() {
+    use seglog::faults::{Fault, Hook};
+    for nth in 0.. {
+        let dir = Scratch::new();
+        let log = Log::open(dir.path(), &by_bytes(flags::NO_THREAD)).unwrap();
+        append(&log, 500);
+        let first = log.first_offset();
+        let hook = Hook::new().with(Fault::Fail { nth, os_error: 5 });
+        let mut kept = 500;
+        hook.run(|| {
+            for offset in 500..570 {
+                if log.append(&[&u64::to_le_bytes(offset)[..], &[3; 992]].concat()).is_err() {
+                    break;
+                }
+                kept = offset + 1;
+            }
+        });
+        drop(log);
+        let log = Log::open(dir.path(), &config(flags::NO_THREAD)).unwrap();
+        assert!(log.first_offset() >= first && log.next_offset() >= kept, "call {nth}");
+        for offset in log.first_offset()..kept {
+            assert!(log.read(offset, |payload, _| is_right(offset, payload)).unwrap(), "call {nth}: record {offset}");
+        }
+        if hook.calls() <= nth {
+            assert!(log.first_offset() > first);
+            break;
+        }
+    }
+}
