@@ -1,12 +1,13 @@
 /*
- * instructions CALLS DIR: as many appends of 128 bytes, then as many reads at random, then as many steps of a cursor, for
- * tests/instructions.rs, which counts the processor's instructions in each kind of call.
+ * instructions CALLS DIR: as many appends of 128 bytes, then as many reads at random, then as many steps of a cursor, then
+ * batches of as many records in all, for tests/instructions.rs, which counts the processor's instructions in each kind of
+ * call.
  */
 #include "logs.h"
 
 #include <stdlib.h>
 
-enum { PAYLOAD_BYTES = 128 };
+enum { PAYLOAD_BYTES = 128, BATCH = 100 };
 
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
@@ -42,6 +43,11 @@ int main(int argc, char **argv) {
     if (log_cursor_next(cursor, &record, NULL) != LOG_OK || record.offset != n) return 1;
   }
   log_cursor_close(cursor);
+  log_bytes_t records[BATCH];
+  for (int n = 0; n < BATCH; n++) records[n] = (log_bytes_t){payload, sizeof payload};
+  for (uint64_t n = 0; n < calls; n += BATCH) {
+    if (log_append_batch(log, records, BATCH, &offset, NULL) != LOG_OK || offset != calls + n) return 1;
+  }
   if (log_close(log, NULL) != LOG_OK) return 1;
   return 0;
 }
