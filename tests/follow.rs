@@ -143,8 +143,8 @@ fn do_anything(dir: &Path, seed: u64) {
                         version = next_version();
                     }
                     match cut {
-                        ..10 => log.trim(next - random.below(there.min(2000) + 1)).unwrap(),
-                        ..16 => log.truncate(next - random.below(there.min(300) + 1)).unwrap(),
+                        1..10 => log.trim(next - random.below(there.min(2000) + 1)).unwrap(),
+                        10..16 => log.truncate(next - random.below(there.min(300) + 1)).unwrap(),
                         _ => log.reset((next + 50).saturating_sub(random.below(100))).unwrap(),
                     }
                     in_cut(false);
