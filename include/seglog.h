@@ -245,8 +245,8 @@
 
 /*
  `log_config_t.io`, the default: `LOG_IO_FILE` where the directory lies on a file system of a network (NFS, SMB, 9p,
- Ceph, Lustre, AFS, GPFS and their like) or of user space (FUSE), `LOG_IO_MAPPED` everywhere else. `log_stat` says
- which.
+ Ceph, Lustre, AFS, GPFS and their like), on one of user space (FUSE), or on btrfs; `LOG_IO_MAPPED` everywhere else.
+ `log_stat` says which.
  */
 #define LOG_IO_AUTO 0
 

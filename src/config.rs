@@ -29,7 +29,7 @@ pub enum Sync {
 /// How a log's files are read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Io {
-    /// [`Io::File`] on the file systems of networks and of user space, [`Io::Mapped`] on all others.
+    /// [`Io::File`] on btrfs and the file systems of networks and of user space, [`Io::Mapped`] on all others.
     #[default]
     Auto,
     /// LIVE and the indexes are mapped, and the stores for reading. The fast one.

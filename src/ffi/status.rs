@@ -141,8 +141,8 @@ pub const LOG_SYNC_INTERVAL: u32 = 1;
 pub const LOG_SYNC_NEVER: u32 = 2;
 
 /// `log_config_t.io`, the default: `LOG_IO_FILE` where the directory lies on a file system of a network (NFS, SMB, 9p,
-/// Ceph, Lustre, AFS, GPFS and their like) or of user space (FUSE), `LOG_IO_MAPPED` everywhere else. `log_stat` says
-/// which.
+/// Ceph, Lustre, AFS, GPFS and their like), on one of user space (FUSE), or on btrfs; `LOG_IO_MAPPED` everywhere else.
+/// `log_stat` says which.
 pub const LOG_IO_AUTO: u32 = 0;
 /// `log_config_t.io`: records are read through read-only mappings, and the last megabyte of the log lies in one that is
 /// written. The fast one. A bad sector, or another program that cuts a file of the log short, is SIGBUS in the host.
