@@ -6,6 +6,7 @@ INSTALL ?= install
 PREFIX     ?= /usr/local
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+MANDIR     ?= $(PREFIX)/share/man
 DESTDIR    ?=
 
 # The crate's version gives the library's file name, and its soname as build.rs sets it: before 1.0 each minor version
@@ -123,6 +124,9 @@ crash:
 seeded:
 	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES $(CARGO) test --features faults,seeded --test seeded
 
+# The functions that man/seglog.3 is about: `man` finds the page by each of these names.
+FUNCTIONS = $(shell sed -n 's/^\.It.* Fn \(log_[a-z_]*\) .*/\1/p' man/seglog.3)
+
 # Installs what was built, so that root needs no cargo. Only where nothing was built yet, it builds.
 $(SHARED) $(STATIC):
 	$(CARGO) build --release
@@ -139,13 +143,20 @@ install: $(SHARED) $(STATIC)
 	    -e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))|' \
 	    -e 's|@VERSION@|$(VERSION)|' seglog.pc.in > '$(DESTDIR)$(LIBDIR)/pkgconfig/seglog.pc'
 	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/seglog.pc'
+	$(INSTALL) -d '$(DESTDIR)$(MANDIR)/man3' '$(DESTDIR)$(MANDIR)/man5'
+	$(INSTALL) -m 644 man/seglog.3 '$(DESTDIR)$(MANDIR)/man3'
+	$(INSTALL) -m 644 man/seglog.5 '$(DESTDIR)$(MANDIR)/man5'
+	cd '$(DESTDIR)$(MANDIR)/man3' && for name in $(FUNCTIONS); do \
+	    echo '.so man3/seglog.3' > $$name.3 && chmod 644 $$name.3 || exit; \
+	done
 	@test -n '$(DESTDIR)' || echo "If the loader does not find it, run ldconfig, or add $(LIBDIR) to its path."
 
 uninstall:
 	rm -f '$(DESTDIR)$(LIBDIR)/libseglog.so.$(VERSION)' '$(DESTDIR)$(LIBDIR)/$(SONAME)' \
 	    '$(DESTDIR)$(LIBDIR)/libseglog.so' '$(DESTDIR)$(LIBDIR)/libseglog.a' \
 	    '$(DESTDIR)$(INCLUDEDIR)/seglog.h' '$(DESTDIR)$(INCLUDEDIR)/seglog.hpp' \
-	    '$(DESTDIR)$(LIBDIR)/pkgconfig/seglog.pc'
+	    '$(DESTDIR)$(LIBDIR)/pkgconfig/seglog.pc' \
+	    $(patsubst %,'$(DESTDIR)$(MANDIR)/man3/%.3',seglog $(FUNCTIONS)) '$(DESTDIR)$(MANDIR)/man5/seglog.5'
 
 clean:
 	$(MAKE) -C examples-c clean
@@ -164,7 +175,7 @@ help:
 	@echo '                mutants'
 	@echo 'make bench      against LMDB, RocksDB and other peers (make bench-packages installs them), 25 minutes; make bench-quick'
 	@echo '                against bare loops only; more in docs/performance.md'
-	@echo 'make install    library, header and seglog.pc; PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR='
+	@echo 'make install    library, headers, seglog.pc and man pages; PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR= MANDIR='
 	@echo 'make uninstall  takes them away again; with the same variables'
 	@echo 'make clean      removes what was built'
 
