@@ -12,7 +12,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{null, null_mut};
 use std::sync::Once;
-use support::{Image, Scratch, payload, small};
+use support::{Image, Scratch, payload, small, until_poisoned};
 
 const LOG_OK: i32 = 0;
 const LOG_E_POISONED: i32 = 50;
@@ -357,17 +357,21 @@ fn a_panic_in_the_librarys_own_thread_poisons() {
         while next < 200 && log.append(&payload(next)).is_ok() {
             next += 1;
         }
-        for _ in 0..50 {
-            if hook.failed() == 0 {
-                std::thread::sleep(std::time::Duration::from_millis(1));
+        // The thread has done its work when all full segments are durable.
+        let stat = log.stat().unwrap();
+        let full = log.segment_at(stat.segment_count as usize - 1).unwrap().unwrap().base_offset;
+        let is_done = || hook.failed() > 0 || log.stat().unwrap().durable_offset >= full;
+        for _ in 0..60_000 {
+            if is_done() {
+                break;
             }
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
         if hook.failed() == 0 {
             continue;
         }
         met += 1;
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        let error = log.append(b"x").expect_err("a defect in the library's thread, and the handle goes on");
+        let error = until_poisoned(&log);
         assert!(matches!(error.status(), Status::Poisoned | Status::Bug), "call {nth}: {error}");
         assert!(log.close().is_err());
         check_reopened(&dir, next, 1, payload);

@@ -7,7 +7,7 @@
 pub(crate) mod disk;
 pub(crate) mod format;
 
-use seglog::{Config, Cursor, Log, Status, Sync};
+use seglog::{Config, Cursor, Error, Log, Status, Sync};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -246,6 +246,18 @@ pub(crate) fn settle(log: &Log, last_base: u64) {
         thread::sleep(std::time::Duration::from_millis(1));
     }
     panic!("the full segments were never synced");
+}
+
+/// Returns when the handle takes no more writes, which a failure in the log's own thread comes to, with what it says
+/// then. Nothing is appended meanwhile.
+pub(crate) fn until_poisoned(log: &Log) -> Error {
+    for _ in 0..60_000 {
+        match log.append_at(u64::MAX, b"") {
+            Err(error) if error.status() == Status::Conflict => thread::sleep(std::time::Duration::from_millis(1)),
+            result => return result.unwrap_err(),
+        }
+    }
+    panic!("the failure never came to light");
 }
 
 // --- checks --------------------------------------------------------------------------------------------------------
