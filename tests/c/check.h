@@ -13,6 +13,7 @@
 #define _GNU_SOURCE /* nftw, mkfifo and their kind, whatever -std says */
 #endif
 
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <inttypes.h>
@@ -128,6 +129,30 @@ static inline void remove_tree(const char *path) { (void)nftw(path, check_remove
 static inline int path_exists(const char *path) {
   struct stat status;
   return lstat(path, &status) == 0;
+}
+
+static inline unsigned entries_of(const char *path) {
+  DIR *dir = opendir(path);
+  const struct dirent *entry;
+  unsigned entries = 0;
+  NEED(dir != NULL);
+  while ((entry = readdir(dir)) != NULL)
+    if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) entries++;
+  closedir(dir);
+  return entries;
+}
+
+/*
+ * How many threads this process has. It waits for so many, since the kernel lists a thread for a moment after it was
+ * joined.
+ */
+static inline unsigned threads_settled(unsigned expected) {
+  unsigned tries, threads = entries_of("/proc/self/task");
+  for (tries = 0; tries < 4000 && threads != expected; tries++) {
+    usleep(5000);
+    threads = entries_of("/proc/self/task");
+  }
+  return threads;
 }
 
 /* Runs the tests whose name contains `part` (all if NULL); what main returns. */

@@ -5,7 +5,6 @@
 #include "contract.h"
 #include "logs.h"
 
-#include <dirent.h>
 #include <time.h>
 
 static uint64_t clock_ms(void) {
@@ -20,19 +19,6 @@ static void pause_ms(long ms) {
   pause.tv_nsec = ms % 1000 * 1000000;
   while (nanosleep(&pause, &pause) != 0 && errno == EINTR) continue;
 }
-
-static unsigned entries_of(const char *path) {
-  DIR *dir = opendir(path);
-  struct dirent *entry;
-  unsigned entries = 0;
-  NEED(dir != NULL);
-  while ((entry = readdir(dir)) != NULL)
-    if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) entries++;
-  closedir(dir);
-  return entries;
-}
-
-static unsigned threads_now(void) { return entries_of("/proc/self/task"); }
 
 /* --- log_wait_durable ------------------------------------------------------------------------------------------ */
 
@@ -198,31 +184,31 @@ static void interval_and_its_time_go_together(void) {
 static void no_thread_starts_none(void) {
   const check_path_t dir = fresh_path();
   log_config_t config = quick_config(4096);
-  const unsigned before = threads_now();
+  const unsigned before = threads_settled(1); /* those of the tests before are gone */
   log_t *log = OPEN(dir.text, &config);
-  CHECK_EQ(before + 2, threads_now()); /* the two threads that log_open tells of */
+  CHECK_EQ(before + 2, threads_settled(before + 2)); /* the two threads that log_open tells of */
   CLOSE(log);
-  CHECK_EQ(before, threads_now());
+  CHECK_EQ(before, threads_settled(before));
   config.flags = LOG_NO_THREAD;
   log = OPEN(dir.text, &config);
-  CHECK_EQ(before, threads_now());
+  CHECK_EQ(before, threads_settled(before));
   APPEND_NUMBERED(log, 0, 500);
   CHECK(STAT(log).segment_count > 10);
-  CHECK_EQ(before, threads_now());
+  CHECK_EQ(before, threads_settled(before));
   /* Who rolled has synced what was full: all but the last segment. */
   CHECK(STAT(log).durable_offset > 400);
   CHECK_NUMBERED(log, 0, 500);
   CHECK_STATUS(LOG_OK, log_trim(log, 100, NULL));
   CHECK_STATUS(LOG_OK, log_truncate(log, 400, NULL));
   APPEND_NUMBERED(log, 400, 100);
-  CHECK_EQ(before, threads_now());
+  CHECK_EQ(before, threads_settled(before));
   CLOSE(log);
   config.sync = LOG_SYNC_ALWAYS;
   log = OPEN(dir.text, &config);
   CHECK_NUMBERED(log, 100, 400);
   APPEND_NUMBERED(log, 500, 50);
   CHECK_EQ(550, STAT(log).durable_offset);
-  CHECK_EQ(before, threads_now());
+  CHECK_EQ(before, threads_settled(before));
   CLOSE(log);
 }
 

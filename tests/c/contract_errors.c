@@ -390,21 +390,12 @@ static void a_failed_close_says_so(void) {
   CLOSE(log);
 }
 
-static size_t entries_of(const char *dir) {
-  DIR *entries = opendir(dir);
-  size_t count = 0;
-  NEED(entries != NULL);
-  while (readdir(entries) != NULL) count++;
-  closedir(entries);
-  return count;
-}
-
 /* File handles, threads and mappings of this process: none stays behind a log that is closed or did not open. */
 static void nothing_stays_open(void) {
   const check_path_t dir = fresh_path(), none = path_join(fresh_path().text, "none");
   const log_config_t config = quick_config(4096);
   log_config_t bad = config;
-  size_t handles, threads;
+  unsigned handles, threads;
   log_cursor_t *cursor = NULL;
   log_record_t record;
   log_t *log, *second = NULL;
@@ -413,7 +404,7 @@ static void nothing_stays_open(void) {
   bad.reserved = 1;
   CLOSE(OPEN(dir.text, &config)); /* what the first use keeps for good is no leak */
   handles = entries_of("/proc/self/fd");
-  threads = entries_of("/proc/self/task");
+  threads = threads_settled(1);
   for (round = 0; round < 3; round++) {
     log = OPEN(dir.text, &config);
     APPEND_NUMBERED(log, STAT(log).next_offset, 100);
@@ -428,7 +419,7 @@ static void nothing_stays_open(void) {
     if (round != 1) CLOSE(log);
   }
   CHECK_EQ(handles, entries_of("/proc/self/fd"));
-  CHECK_EQ(threads, entries_of("/proc/self/task"));
+  CHECK_EQ(threads, threads_settled(threads));
 }
 
 /* Rule 8: nothing of the process is changed, and its threads' signals are its own. */
@@ -473,10 +464,12 @@ static void the_process_stays_as_it_was(void) {
 /* A signal of the host is delivered to a thread of the host: the library's own blocks all that can be blocked. */
 static void the_librarys_thread_takes_no_signal(void) {
   const check_path_t dir = fresh_path();
+  const unsigned before = threads_settled(1);
   log_t *log = OPEN(dir.text, NULL);
   DIR *tasks = opendir("/proc/self/task");
   const struct dirent *entry;
   int others = 0;
+  CHECK_EQ(1, before);
   NEED(tasks != NULL);
   while ((entry = readdir(tasks)) != NULL) {
     uint64_t blocked = 0;

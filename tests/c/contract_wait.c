@@ -276,8 +276,7 @@ static void signals_do_not_end_a_wait(void) {
   const pair_t pair = open_pair();
   struct sigaction action, before;
   struct itimerval often, never;
-  uint64_t started;
-  int side;
+  int side, round;
   memset(&action, 0, sizeof action);
   memset(&never, 0, sizeof never);
   action.sa_handler = on_signal; /* without SA_RESTART */
@@ -286,10 +285,13 @@ static void signals_do_not_end_a_wait(void) {
   for (side = 0; side < 2; side++) {
     signals = 0;
     NEED(setitimer(ITIMER_REAL, &often, NULL) == 0);
-    started = clock_of(CLOCK_MONOTONIC);
-    CHECK_STATUS(LOG_TIMEOUT, log_wait(side == 0 ? pair.writer : pair.reader, 10, 200, NULL));
+    /* On a busy machine many signals become one. */
+    for (round = 0; round < 100 && signals <= 5; round++) {
+      const uint64_t started = clock_of(CLOCK_MONOTONIC);
+      CHECK_STATUS(LOG_TIMEOUT, log_wait(side == 0 ? pair.writer : pair.reader, 10, 200, NULL));
+      CHECK(clock_of(CLOCK_MONOTONIC) - started >= 199 && clock_of(CLOCK_MONOTONIC) - started < 10000);
+    }
     NEED(setitimer(ITIMER_REAL, &never, NULL) == 0);
-    CHECK(clock_of(CLOCK_MONOTONIC) - started >= 199 && clock_of(CLOCK_MONOTONIC) - started < 10000);
     CHECK(signals > 5);
   }
   NEED(sigaction(SIGALRM, &before, NULL) == 0);
@@ -481,6 +483,16 @@ static int take(int fd) {
   return got == 8 && count > 0;
 }
 
+/* Reads it until nothing comes any more, which must be soon: a thread rings it, which may come late. */
+static int falls_quiet(int fd) {
+  const uint64_t started = clock_of(CLOCK_MONOTONIC);
+  while (readable(fd, QUIET_MS)) {
+    (void)take(fd);
+    if (clock_of(CLOCK_MONOTONIC) - started > SOON_MS) return 0;
+  }
+  return 1;
+}
+
 static int event_of(log_t *log) {
   int fd = -1, again = -1;
   CHECK_STATUS(LOG_OK, log_event_fd(log, &fd, NULL));
@@ -527,9 +539,7 @@ static void the_event_fd_is_level(void) {
     CHECK(readable(fd, SOON_MS));
     APPEND_NUMBERED(pair.writer, 10, 200);
     CHECK(readable(fd, SOON_MS) && readable(fd, SOON_MS) && take(fd));
-    pause_ms(QUIET_MS);
-    (void)take(fd);
-    CHECK(!readable(fd, QUIET_MS));
+    CHECK(falls_quiet(fd));
     CHECK_STATUS(LOG_OK, log_truncate(pair.writer, 100, NULL));
     CHECK(readable(fd, SOON_MS));
     pause_ms(QUIET_MS);
@@ -558,7 +568,7 @@ static void the_event_fd_of_a_reader(void) {
   CHECK(readable(fd, SOON_MS) && take(fd));
   CLOSE(pair.writer);
   writer = OPEN(pair.dir.text, &config);
-  while (readable(fd, QUIET_MS)) (void)take(fd);
+  CHECK(falls_quiet(fd));
   APPEND_TEXT(writer, "10");
   CHECK(readable(fd, SOON_MS) && take(fd));
   threadless.flags |= LOG_NO_THREAD;
