@@ -2,9 +2,10 @@
 //! calls than docs/performance.md says: `tests/c/steady.c` on the release library, its appending thread's calls told by
 //! strace, its faults by getrusage(2), its allocations by an allocator of its own.
 //!
-//! The library's threads must keep up for that: who outruns them waits for the disk, as he should. So the appends come in
-//! bursts, each of which waits until the ring is empty; where a busy machine put the keeper or the appender off for so long
-//! that one of them had to wake the other, or had just written the mappings back, all is counted anew.
+//! The library's threads must keep up for that: who outruns them waits for the disk, as he should. So the appends come
+//! in bursts, behind each of which the keeper gets time. A busy machine may put it or the appender off for so long that
+//! one of them has to wake the other, or may just have written the mappings back: then all is run again, and each burst,
+//! which stands at the same place of the log each time, costs no more than it did at its cheapest.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -33,8 +34,8 @@ struct Work {
 const SHORT: Work =
     Work { payload_bytes: 128, batch: 1, records: 300_000, burst: 512, segment_bytes: 256 << 20, flags: 0 };
 
-/// What the appends cost their thread.
-#[derive(Debug, Default)]
+/// What a burst of appends costs its thread, or all of them.
+#[derive(Debug, Default, Clone)]
 struct Cost {
     calls: BTreeMap<String, u64>,
     faults: u64,
@@ -42,6 +43,28 @@ struct Cost {
 }
 
 impl Cost {
+    /// The less of both.
+    fn least(&self, other: &Self) -> Self {
+        let calls = self.calls.iter().map(|(call, count)| (call.clone(), other.of(call).min(*count)));
+        Self {
+            calls: calls.filter(|(_, count)| *count > 0).collect(),
+            faults: self.faults.min(other.faults),
+            allocations: self.allocations.min(other.allocations),
+        }
+    }
+
+    fn sum(bursts: &[Self]) -> Self {
+        let mut sum = Self::default();
+        for burst in bursts {
+            for (call, count) in &burst.calls {
+                *sum.calls.entry(call.clone()).or_default() += count;
+            }
+            sum.faults += burst.faults;
+            sum.allocations += burst.allocations;
+        }
+        sum
+    }
+
     fn is_nothing(&self) -> bool {
         self.calls.is_empty() && (self.faults, self.allocations) == (0, 0)
     }
@@ -62,8 +85,8 @@ fn program() -> &'static PathBuf {
     })
 }
 
-/// One at a time, so that none takes another's keeper the processor.
-fn cost(work: Work) -> Cost {
+/// What each burst costs. One run at a time, so that none takes another's keeper the processor.
+fn costs(work: Work) -> Vec<Cost> {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let temp = TempDir::new("steady");
@@ -74,36 +97,41 @@ fn cost(work: Work) -> Cost {
     strace.args([payload_bytes, batch, records, burst, segment_bytes, flags.into()].map(|n| n.to_string()));
     let done = common::run_command(&mut strace, common::TIME_OUT);
     assert!(done.success(), "{work:?}: {}", done.report());
-    let mut cost = Cost::default();
-    (cost.faults, cost.allocations) = match done.stdout.split_whitespace().collect::<Vec<_>>()[..] {
-        ["faults", faults, "allocations", allocations] => (faults.parse().unwrap(), allocations.parse().unwrap()),
-        _ => panic!("{}", done.report()),
+    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{}", done.report()));
+    let of_burst = |line: &str| {
+        let (faults, allocations) = line.split_once(' ').unwrap();
+        Cost { faults: number(faults), allocations: number(allocations), ..Cost::default() }
     };
-    // The first call of getrusage, by the thread that appends, begins the count; the second ends it.
+    let mut costs: Vec<_> = done.stdout.lines().map(of_burst).collect();
+    // The first call of getrusage, by the thread that appends, begins the first burst; the second ends it, and so on.
     let (mut thread, mut marks) = (None, 0);
     for line in std::fs::read_to_string(trace).unwrap().lines() {
         let (who, what) = line.split_once(' ').unwrap();
         let Some((call, _)) = what.trim_start().split_once('(') else { continue };
         if call == "getrusage" {
             (thread, marks) = (Some(who.to_owned()), marks + 1);
-        } else if marks == 1 && thread.as_deref() == Some(who) && !call.starts_with('<') && call != "clock_nanosleep" {
-            *cost.calls.entry(call.to_owned()).or_default() += 1;
+        } else if marks % 2 == 1 && thread.as_deref() == Some(who) && !call.starts_with('<') {
+            *costs[marks / 2].calls.entry(call.to_owned()).or_default() += 1;
         }
     }
-    assert_eq!(marks, 2, "{work:?}: the trace has no beginning and end");
-    cost
+    assert_eq!(marks, 2 * costs.len(), "{work:?}: each burst has its beginning and end in the trace");
+    costs
 }
 
 /// So often it may be that the machine had no time.
 const TRIES: usize = 12;
 
-/// One of the costs must do.
+/// What all bursts cost must do.
 fn check(work: Work, will_do: impl Fn(&Cost) -> bool) {
-    let mut costs = Vec::new();
-    while !costs.last().is_some_and(&will_do) {
-        assert!(costs.len() < TRIES, "{work:?}: {costs:#?}");
-        costs.push(cost(work));
+    let mut least = costs(work);
+    for _ in 1..TRIES {
+        if will_do(&Cost::sum(&least)) {
+            return;
+        }
+        least = least.iter().zip(costs(work)).map(|(cost, other)| cost.least(&other)).collect();
     }
+    let sum = Cost::sum(&least);
+    assert!(will_do(&sum), "{work:?}: {sum:#?}");
 }
 
 #[test]
@@ -121,7 +149,7 @@ fn without_the_librarys_threads_appends_make_the_calls_and_take_the_faults() {
     if !common::can_trace() {
         return;
     }
-    let cost = cost(Work { flags: NO_THREAD, segment_bytes: 16 << 20, burst: 0, ..SHORT });
+    let cost = Cost::sum(&costs(Work { flags: NO_THREAD, segment_bytes: 16 << 20, burst: 0, ..SHORT }));
     let seen = ["pwrite64", "fallocate", "fdatasync", "renameat"].map(|call| cost.of(call) > 0);
     assert!(seen == [true; 4] && cost.faults > 0 && cost.allocations > 0, "{cost:#?}");
 }

@@ -1,8 +1,8 @@
 /*
- * steady DIR PAYLOAD_BYTES BATCH RECORDS BURST SEGMENT_BYTES FLAGS: appends in bursts; after each (of 0, after none) it sleeps,
- * until the library's thread has written out what fills the ring, which the control page tells. After as many to warm up it counts what the
- * appends cost this thread beside its own instructions: page faults and allocations. tests/steady.rs has strace count the system
- * calls; those of getrusage(2) tell it where the count begins and ends.
+ * steady DIR PAYLOAD_BYTES BATCH RECORDS BURST SEGMENT_BYTES FLAGS: appends in bursts; after each (of 0, after none) it
+ * sleeps, until the library's thread has written out what fills the ring, which the control page tells. After as many to
+ * warm up it prints what each burst costs this thread beside its own instructions: page faults and allocations.
+ * tests/steady.rs has strace count the system calls; those of getrusage(2) tell it where each burst begins and ends.
  */
 #define _GNU_SOURCE /* RUSAGE_THREAD */
 #include "logs.h"
@@ -66,13 +66,34 @@ static void wait_for_the_keeper(void) {
   while ((us += STEP_US) < LATE_US && page[END_AT / 8] - page[STORED_AT / 8] >= WAITING_BYTES);
 }
 
-static int append(log_t *log, size_t bytes, size_t records, unsigned long count, unsigned long burst) {
+static struct rusage before;
+
+static int burst_begins(void) {
+  const int status = getrusage(RUSAGE_THREAD, &before);
+  counting = 1;
+  return status;
+}
+
+static int burst_ends(void) {
+  struct rusage after;
+  counting = 0;
+  if (getrusage(RUSAGE_THREAD, &after) != 0) return -1;
+  printf("%ld %lu\n", after.ru_minflt - before.ru_minflt + after.ru_majflt - before.ru_majflt, allocations);
+  allocations = 0;
+  return 0;
+}
+
+static int append(log_t *log, size_t bytes, size_t records, unsigned long count, unsigned long burst, int counted) {
   for (unsigned long n = 0; n < count; n += records) {
+    const int begins = n == 0 || (burst > 0 && n / burst != (n - records) / burst);
+    const int ends = n + records >= count || (burst > 0 && n / burst != (n + records) / burst);
     memcpy(payload, &n, sizeof n);
+    if (begins && counted && burst_begins() != 0) return LOG_E_IO;
     const int status = records == 1 ? log_append(log, payload, bytes, NULL, NULL)
                                     : log_append_batch(log, batch, records, NULL, NULL);
     if (status != LOG_OK) return status;
-    if (burst > 0 && n / burst != (n + records) / burst) wait_for_the_keeper();
+    if (ends && counted && burst_ends() != 0) return LOG_E_IO;
+    if (ends && burst > 0) wait_for_the_keeper();
   }
   return LOG_OK;
 }
@@ -103,13 +124,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   if ((page = map_page(argv[1])) == NULL) return 1;
-  if (append(log, bytes, records, count, burst) != LOG_OK) return 1;
-  struct rusage before, after;
-  if (getrusage(RUSAGE_THREAD, &before) != 0) return 1;
-  counting = 1;
-  const int status = append(log, bytes, records, count, burst);
-  counting = 0;
-  if (getrusage(RUSAGE_THREAD, &after) != 0 || status != LOG_OK) return 1;
-  printf("faults %ld allocations %lu\n", after.ru_minflt - before.ru_minflt + after.ru_majflt - before.ru_majflt, allocations);
+  if (append(log, bytes, records, count, burst, 0) != LOG_OK) return 1;
+  if (append(log, bytes, records, count, burst, 1) != LOG_OK) return 1;
   return log_close(log, NULL) == LOG_OK ? 0 : 1;
 }
