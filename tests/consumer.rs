@@ -38,9 +38,14 @@ fn a_consumer_that_is_killed_skips_no_record_and_repeats_only_what_it_had_not_sa
     let (mut appended, mut repeated, mut in_between, mut rounds) = (0_u64, 0_u64, 0_u64, 0_u64);
     // The next record that must be seen at the latest.
     let mut seen = 0;
-    while rounds < kills || seen < appended {
-        let batch = if rounds < kills { 1 + random.next() % 8 } else { 1 };
-        if rounds < kills {
+    loop {
+        // On a busy machine a kill often comes when all was done: then there are more of them.
+        let is_killed = rounds < kills || in_between <= kills / 10 && rounds < 10 * kills;
+        if !is_killed && seen == appended {
+            break;
+        }
+        let batch = if is_killed { 1 + random.next() % 8 } else { 1 };
+        if is_killed {
             for _ in 0..20 + random.next() % 40 {
                 log.append(appended.to_string().as_bytes()).unwrap();
                 appended += 1;
@@ -56,7 +61,7 @@ fn a_consumer_that_is_killed_skips_no_record_and_repeats_only_what_it_had_not_sa
             .unwrap();
         let mut worked = BufReader::new(child.stdout.take().unwrap());
         let mut text = String::new();
-        if rounds < kills {
+        if is_killed {
             // When it has worked on so many, wherever it is by then.
             for _ in 0..random.next() % 20 {
                 worked.read_line(&mut text).unwrap();
@@ -82,7 +87,6 @@ fn a_consumer_that_is_killed_skips_no_record_and_repeats_only_what_it_had_not_sa
         log.trim(log.next_offset()).unwrap();
         assert!(log.first_offset() <= saved, "what was not consumed is gone");
     }
-    assert_eq!(seen, appended);
     assert!(in_between > kills / 10, "only {in_between} of {kills} kills fell between the work and its save");
     assert!(repeated > 0 && log.first_offset() > 0);
     println!("{rounds} rounds, {appended} records, {in_between} kills between work and save, {repeated} repeated");

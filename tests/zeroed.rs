@@ -153,7 +153,7 @@ fn zeros_that_cannot_be_written_cost_nothing() {
     for os_error in [ENOSPC, EIO] {
         for piece in 0..pieces {
             // A slot that is due by the clock gives what comes behind it another number: then it is tried again.
-            let met = (0..20).any(|_| {
+            let met = (0..500).any(|_| {
                 let clean = Hook::new().recording();
                 live(&clean).unwrap();
                 let nth = ahead(&clean)[piece];
