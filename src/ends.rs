@@ -10,6 +10,7 @@ use crate::retain::Retention;
 use crate::sys;
 use crate::upkeep::{Beginning, Cut};
 use crate::view::View;
+use crate::work::Work;
 
 impl Log {
     /// Makes the log begin at `before`, exactly and durably; whole segments before it are deleted. Below the first
@@ -51,7 +52,10 @@ impl Log {
             }
             inner.lead(&inner.mark())?;
             inner.cut(&Cut::at(&inner.parts(), from)?)
-        })
+        })?;
+        // It goes on in a new segment, which takes room as one that was rolled to does.
+        inner.ring_bells(Work::ROLLED);
+        Ok(())
     }
 
     /// Drops all records and goes on at `next_offset`, durably.
@@ -105,10 +109,10 @@ impl Inner {
         self.retain(limits.segment_bytes.saturating_add(4 * u64::from(limits.index_records)))
     }
 
-    /// What retention asks of the append that rolled: all of it where there is no thread, or where that does not keep
-    /// up, since it waits for the disk.
+    /// What retention asks of the append that rolled, or of a truncation: all of it where there is no thread, or where
+    /// that does not keep up, since it waits for the disk.
     pub(crate) fn retain_after_roll(&self) {
-        // The append was made. What failed is tried again with the next one that rolls, or has poisoned the handle;
+        // That was made. What failed is tried again with the next append that rolls, or has poisoned the handle;
         // `Log::retain` tells it.
         let _ = self.retain(0);
     }

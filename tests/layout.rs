@@ -135,7 +135,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("waits", &["error", "log", "sync", "sys", "view", "waiting", "work"]),
     ("names", &["error", "log", "named", "position", "slots", "time", "view"]),
-    ("ends", &["commit", "config", "error", "log", "position", "retain", "sys", "upkeep", "view"]),
+    ("ends", &["commit", "config", "error", "log", "position", "retain", "sys", "upkeep", "view", "work"]),
     (
         "in_place",
         &["checksum", "error", "log", "memory", "record", "reservation", "sync", "sys", "tail", "work", "writer"],
