@@ -5,7 +5,7 @@
 use crate::control::Control;
 use crate::error::{Error, OPEN_AGAIN, Result, Status};
 use crate::id::Id;
-use crate::record::Slot;
+use crate::record::{FRAMES_START, Slot};
 use crate::seeded::{Bug, seeded};
 use crate::segment::Segment;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, fence};
@@ -18,9 +18,16 @@ use std::time::{Duration, Instant};
 /// A durable slot is due after so many bytes, or so long.
 const SLOT_BYTES: u64 = RING_BYTES / 16;
 const SLOT_TIME: Duration = if cfg!(feature = "model") { Duration::MAX } else { Duration::from_millis(100) };
-/// So many full segments, or bytes of them, may wait for their sync before who rolls waits too.
+/// So many full segments, or bytes of their frames, may wait for their sync before who rolls waits too: four segments of
+/// the default size.
 const BACKLOG_SEGMENTS: usize = 16;
 const BACKLOG_BYTES: u64 = 256 << 20;
+
+/// Whether who rolls must wait until some of these full segments are synced.
+fn are_too_many(full: &[Full]) -> bool {
+    let bytes: u64 = full.iter().map(|full| full.slot.position.saturating_sub(FRAMES_START)).sum();
+    full.len() > BACKLOG_SEGMENTS || bytes > BACKLOG_BYTES
+}
 
 /// Where the log stood at one moment: what a sync will have covered.
 pub(crate) struct Mark {
@@ -198,13 +205,20 @@ impl Commit {
     pub(crate) fn add_full(&self, segment: Arc<Segment>, slot: Slot) -> bool {
         let mut state = lock(&self.state);
         state.full.push(Full { segment, slot });
-        let bytes: u64 = state.full.iter().map(|full| full.slot.position).sum();
-        state.full.len() > BACKLOG_SEGMENTS || bytes > BACKLOG_BYTES
+        are_too_many(&state.full)
     }
 
     /// Where the full segments end that wait for their sync.
     pub(crate) fn full_up_to(&self) -> Option<u64> {
         lock(&self.state).full.last().map(|full| full.slot.next_offset)
+    }
+
+    /// Up to where they must be durable, so that what waits behind that is no longer too much.
+    pub(crate) fn backlog_up_to(&self) -> Option<u64> {
+        let full = &lock(&self.state).full;
+        let is_enough = |synced: &usize| !are_too_many(&full[*synced..]);
+        let synced = (0..full.len()).find(is_enough).unwrap_or(full.len());
+        full[..synced].last().map(|full| full.slot.next_offset)
     }
 
     /// Fails when LIVE was removed or replaced while the log is open: the lock is one on a file that nobody sees any
@@ -532,9 +546,17 @@ mod tests {
             "it waits for more than {BACKLOG_SEGMENTS} segments"
         );
         assert_eq!(commit.full_up_to(), Some(18));
+        assert_eq!(commit.backlog_up_to(), Some(2), "no longer than until enough of them are synced");
         let (_, commit) = open(&dir);
-        assert!(!add(&commit, 0, 200 << 20) && !add(&commit, 1, 56 << 20), "there are {BACKLOG_BYTES} bytes");
-        assert!(add(&commit, 2, 8), "it waits for more of them");
+        assert_eq!(commit.backlog_up_to(), None);
+        let whole = FRAMES_START + (64 << 20);
+        assert!((0..4).all(|n| !add(&commit, n, whole)), "there are {BACKLOG_BYTES} bytes of frames");
+        assert_eq!(commit.backlog_up_to(), None);
+        assert!(add(&commit, 4, FRAMES_START + 8), "it waits for more of them");
+        assert_eq!(commit.backlog_up_to(), Some(1));
+        let (_, commit) = open(&dir);
+        assert!(add(&commit, 0, FRAMES_START + BACKLOG_BYTES + 8));
+        assert_eq!(commit.backlog_up_to(), Some(1), "one is more than enough");
     }
 
     /// Else the next one who leads waits for ever.

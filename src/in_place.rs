@@ -82,7 +82,7 @@ impl Inner {
     /// What a write that came to nothing has left to be done.
     fn do_work(&self, work: Work) -> Result<()> {
         self.ring_bells(work);
-        if work.has(Work::MUST_WAIT) { self.sync_full_segments() } else { Ok(()) }
+        if work.has(Work::MUST_WAIT) { self.sync_backlog() } else { Ok(()) }
     }
 }
 

@@ -403,7 +403,7 @@ impl Inner {
         let synced = match self.limits.sync {
             // It was not durable when it was published: if it is by now, that was another's sync.
             Sync::Always => self.commit_to(appended.next_offset, None).map(|_| ()),
-            _ if appended.work.has(Work::MUST_WAIT) => self.sync_full_segments(),
+            _ if appended.work.has(Work::MUST_WAIT) => self.sync_backlog(),
             _ => Ok(()),
         };
         synced.map_err(|error| error.published_at(appended.first_offset))
@@ -427,9 +427,17 @@ impl Inner {
     }
 
     pub(crate) fn sync_full_segments(&self) -> Result<()> {
-        let Some(target) = self.commit.full_up_to().filter(|target| self.commit.durable() < *target) else {
-            return Ok(());
-        };
+        self.sync_full_up_to(self.commit.full_up_to())
+    }
+
+    /// Waits until no more full segments wait for their sync than may. Not for all of them: whoever appends faster than
+    /// the disk writes goes on at its pace, and does not stand still for what may wait.
+    pub(crate) fn sync_backlog(&self) -> Result<()> {
+        self.sync_full_up_to(self.commit.backlog_up_to())
+    }
+
+    fn sync_full_up_to(&self, target: Option<u64>) -> Result<()> {
+        let Some(target) = target.filter(|target| self.commit.durable() < *target) else { return Ok(()) };
         self.commit.sync_to(target, None, &self.dir, &self.tail, &self.control, || None).map(|_| ())
     }
 
