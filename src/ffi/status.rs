@@ -131,13 +131,15 @@ pub const LOG_NO_VERIFY: u32 = 8;
 pub const LOG_KEEP_UNCONSUMED: u32 = 16;
 
 /// `log_config_t.sync`, the default: when an append returns, its records survive power loss. Threads that append at
-/// once share syncs.
+/// once share syncs. Where the log is mapped, space is written with zeros ahead of the records, which makes a sync
+/// quicker and the disk write their bytes twice.
 pub const LOG_SYNC_ALWAYS: u32 = 0;
 /// `log_config_t.sync`: at most `sync_interval_ms` and one sync's time of records are at risk of power loss, none to a
 /// killed process.
 pub const LOG_SYNC_INTERVAL: u32 = 1;
 /// `log_config_t.sync`: `log_sync` is the barrier, and full segments are synced in the background. A killed process
-/// loses nothing all the same.
+/// loses nothing all the same. Who appends faster than the disk writes waits for it where more than 256 MiB of full
+/// segments, or 16 of them, are not synced yet.
 pub const LOG_SYNC_NEVER: u32 = 2;
 
 /// `log_config_t.io`, the default: `LOG_IO_FILE` where the directory lies on a file system of a network (NFS, SMB, 9p,
