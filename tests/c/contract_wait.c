@@ -381,7 +381,7 @@ static void a_log_that_is_removed_ends_its_waits(void) {
 
 /* A LIVE that is short, of zeros, of another boot or of any bytes: no crash, no hurry, and the next writer is heard. */
 static void waits_on_a_bad_live_are_patient(void) {
-  int kind;
+  int kind, tries;
   for (kind = 0; kind < 7; kind++) {
     const log_config_t config = quick_config(65536), follow = reading();
     const check_path_t dir = fresh_path(), live = path_join(dir.text, "LIVE");
@@ -405,10 +405,14 @@ static void waits_on_a_bad_live_are_patient(void) {
     write_file(live.text, bytes, size);
     free(bytes);
     reader = OPEN(dir.text, &follow);
-    started = clock_of(CLOCK_THREAD_CPUTIME_ID);
-    if (kind < 6) CHECK_STATUS(LOG_TIMEOUT, log_wait(reader, 10, 300, NULL));
-    else (void)log_wait(reader, 10, 300, NULL);
-    used = clock_of(CLOCK_THREAD_CPUTIME_ID) - started;
+    /* The quickest of three: valgrind translates what it meets for the first time, which is this thread's time too. */
+    used = 300;
+    for (tries = 0; tries < 3 && used >= 100; tries++) {
+      started = clock_of(CLOCK_THREAD_CPUTIME_ID);
+      if (kind < 6) CHECK_STATUS(LOG_TIMEOUT, log_wait(reader, 10, 300, NULL));
+      else (void)log_wait(reader, 10, 300, NULL);
+      used = clock_of(CLOCK_THREAD_CPUTIME_ID) - started;
+    }
     if (!CHECK(used < 100)) printf("  kind %d: %" PRIu64 " ms\n", kind, used);
     start(&waiter, reader, NULL, 10, 0);
     writer = OPEN(dir.text, &config);
