@@ -301,10 +301,15 @@ static void signals_do_not_end_a_wait(void) {
 /* Who sleeps takes no processor time; nor does who must look by itself more than a little. */
 static void a_wait_uses_no_processor_time(void) {
   const pair_t pair = open_pair();
-  uint64_t started = clock_of(CLOCK_THREAD_CPUTIME_ID);
-  CHECK_STATUS(LOG_TIMEOUT, log_wait(pair.writer, 10, 400, NULL));
-  CHECK_STATUS(LOG_TIMEOUT, log_wait(pair.reader, 10, 400, NULL));
-  CHECK(clock_of(CLOCK_THREAD_CPUTIME_ID) - started < 40);
+  uint64_t used = 40;
+  int tries;
+  for (tries = 0; tries < 3 && used >= 40; tries++) { /* valgrind translates what it meets for the first time */
+    const uint64_t started = clock_of(CLOCK_THREAD_CPUTIME_ID);
+    CHECK_STATUS(LOG_TIMEOUT, log_wait(pair.writer, 10, 400, NULL));
+    CHECK_STATUS(LOG_TIMEOUT, log_wait(pair.reader, 10, 400, NULL));
+    used = clock_of(CLOCK_THREAD_CPUTIME_ID) - started;
+  }
+  CHECK(used < 40);
   close_pair(&pair);
 }
 
