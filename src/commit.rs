@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 /// A durable slot is due after so many bytes, or so long.
 const SLOT_BYTES: u64 = RING_BYTES / 16;
 const SLOT_TIME: Duration = if cfg!(feature = "model") { Duration::MAX } else { Duration::from_millis(100) };
-/// So many full segments, or bytes of their frames, may wait for their sync before who rolls waits too: four segments of
-/// the default size.
+/// So many full segments, or bytes of their frames (those of four of the default size), may wait for their sync before
+/// who rolls waits too.
 const BACKLOG_SEGMENTS: usize = 16;
 const BACKLOG_BYTES: u64 = 256 << 20;
 
