@@ -324,7 +324,8 @@ typedef struct {
    The oldest segments are deleted, whole, while all of them take more than this many bytes on the disk, each
    with its index; 0 = keep all. The active segment stays. It is applied when a segment is full: by a background
    thread, which leaves room for one segment, or by the append that fills it (with `LOG_NO_THREAD`, or where the
-   thread does not keep up). So the log takes this and two segments at most, one of them made ahead of need.
+   thread does not keep up); and by `log_truncate`, which begins a segment. So the log takes this and two segments
+   at most, one of them made ahead of need.
    */
   uint64_t retain_bytes;
   /*
@@ -1051,10 +1052,10 @@ log_status_t log_trim(log_t *log, uint64_t before_offset, log_error_t *error);
 
 /*
  Deletes now what `retain_bytes` and `retain_ms` leave no room for, and says what keeps it from that, if anything
- does. The log does the same by itself when a segment is full, and in the background, but has nobody to tell there:
- then old segments stay, and it is tried again. So ask it now and then, or when the log takes more room than it
- should. With `LOG_NO_THREAD` it is also how segments go that grow old while nobody appends. Without limits it does
- nothing.
+ does. The log does the same by itself when a segment is full, behind a truncation, and in the background, but has
+ nobody to tell there: then old segments stay, and it is tried again. So ask it now and then, or when the log takes
+ more room than it should. With `LOG_NO_THREAD` it is also how segments go that grow old while nobody appends.
+ Without limits it does nothing.
 
  Durability: as `log_trim`.
 
@@ -1071,6 +1072,7 @@ log_status_t log_retain(log_t *log, log_error_t *error);
  What was dropped never comes back, and the time of the records that follow is not before theirs. Views that cursors
  gave stay as they are; the next step of a cursor that stands past the cut says `LOG_END`, and once the log has grown
  past it again, it goes on at its offset: to see what took the place of the dropped records, seek to `from_offset`.
+ The log goes on in a new segment, so `retain_bytes` and `retain_ms` are applied then.
 
  Durability: on return the cut is durable, and so is every record before it. A crash in between leaves it done or not
  done.

@@ -46,15 +46,17 @@ impl Log {
     pub fn truncate(&self, from: u64) -> Result<()> {
         let inner = self.writing()?;
         let is_needed = || inner.check_cursor_offset(from).map(|()| from < inner.published_now());
-        inner.cut_unreserved(|| {
+        let was_cut = inner.cut_unreserved(|| {
             if !is_needed()? {
-                return Ok(true);
+                return Ok(Some(false));
             }
             inner.lead(&inner.mark())?;
-            inner.cut(&Cut::at(&inner.parts(), from)?)
+            Ok(inner.cut(&Cut::at(&inner.parts(), from)?)?.then_some(true))
         })?;
-        // It goes on in a new segment, which takes room as one that was rolled to does.
-        inner.ring_bells(Work::ROLLED);
+        if was_cut {
+            // It goes on in a new segment, which takes room as one that was rolled to does. A reset leaves one in all.
+            inner.ring_bells(Work::ROLLED);
+        }
         Ok(())
     }
 
@@ -64,7 +66,7 @@ impl Log {
         let cut = Cut::all(next_offset)?;
         inner.cut_unreserved(|| {
             inner.lead(&inner.mark())?;
-            inner.cut(&cut)
+            Ok(inner.cut(&cut)?.then_some(()))
         })
     }
 }
@@ -125,13 +127,13 @@ impl Inner {
         Ok(position::lowest(self)?.map_or(before, |lowest| lowest.min(before)))
     }
 
-    /// Does `work` in office, when nothing is reserved, until that says that it is done. What is reserved is not waited
+    /// Does `work` in office, when nothing is reserved, until that says what came of it. What is reserved is not waited
     /// for in office: whoever reserved may need a sync.
-    fn cut_unreserved(&self, work: impl Fn() -> Result<bool>) -> Result<()> {
+    fn cut_unreserved<R>(&self, work: impl Fn() -> Result<Option<R>>) -> Result<R> {
         loop {
             drop(self.write()?);
-            if self.commit.in_office(&self.control, &work)? {
-                return Ok(());
+            if let Some(done) = self.commit.in_office(&self.control, &work)? {
+                return Ok(done);
             }
         }
     }

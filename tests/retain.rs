@@ -294,6 +294,31 @@ fn truncations_leave_no_more_than_its_bytes_and_two_segments() {
     }
 }
 
+/// What keeps retention from its work keeps no truncation from being made.
+#[test]
+fn a_truncation_is_made_whatever_holds_old_segments_back() {
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &by_bytes(flags::NO_THREAD | flags::KEEP_UNCONSUMED)).unwrap();
+    append(&log, 10);
+    log.position_save("slow", 5).unwrap();
+    append(&log, 500);
+    log.truncate(500).unwrap();
+    assert_eq!((log.first_offset(), log.next_offset()), (0, 500), "it was not consumed");
+    log.position_save("slow", 400).unwrap();
+    let path = dir.path().join("positions/slow");
+    let position = fs::read(&path).unwrap();
+    fs::write(&path, vec![0x5A; position.len()]).unwrap();
+    append(&log, 10);
+    log.truncate(505).unwrap();
+    assert_eq!((log.first_offset(), log.next_offset()), (0, 505), "it may be the lowest");
+    fs::write(&path, position).unwrap();
+    log.truncate(505).unwrap();
+    assert_eq!(log.first_offset(), 0, "at the next offset a truncation does nothing");
+    log.truncate(504).unwrap();
+    let first = log.first_offset();
+    assert!(first > 300 && first <= 400, "{first}");
+}
+
 /// Each call fails once: the append is made or poisoned, and what is left opens as a log with a later beginning, whole.
 #[cfg(feature = "faults")]
 #[test]
@@ -325,4 +350,38 @@ fn a_call_that_fails_in_retention_loses_nothing_that_is_kept() {
             break;
         }
     }
+}
+
+/// Each call of a truncation that makes old segments go fails once: it is made or not, and nothing else goes than what
+/// there was no room for.
+#[cfg(feature = "faults")]
+#[test]
+fn a_call_that_fails_in_a_truncation_or_behind_it_loses_nothing_that_is_kept() {
+    use seglog::faults::{Fault, Hook};
+    let mut gone = 0;
+    for nth in 0.. {
+        let dir = Scratch::new();
+        let log = Log::open(dir.path(), &config(flags::NO_THREAD)).unwrap();
+        append(&log, 500);
+        log.close().unwrap();
+        let log = Log::open(dir.path(), &by_bytes(flags::NO_THREAD)).unwrap();
+        let hook = Hook::new().with(Fault::Fail { nth, os_error: 5 });
+        let truncated = hook.run(|| log.truncate(490));
+        let poisoned = log.append(b"").is_err();
+        drop(log);
+        let log = Log::open(dir.path(), &config(flags::NO_THREAD)).unwrap();
+        let (first, next) = (log.first_offset(), log.next_offset() - u64::from(!poisoned));
+        assert!(next == 490 || next == 500 && truncated.is_err(), "call {nth}: {truncated:?}, it ends at {next}");
+        // There is room for the active segment, the one that was cut, and the whole one before.
+        assert!(first <= 490 - 100, "call {nth}: too much went: {first}");
+        for offset in first..next {
+            assert!(log.read(offset, |payload, _| is_right(offset, payload)).unwrap(), "call {nth}: record {offset}");
+        }
+        gone += u64::from(first > 0);
+        if hook.calls() <= nth {
+            assert!(truncated.is_ok() && !poisoned && first > 0);
+            break;
+        }
+    }
+    assert!(gone > 1, "no call failed behind the moment at which old segments went");
 }

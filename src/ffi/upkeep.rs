@@ -23,10 +23,10 @@ pub extern "C" fn log_trim(log: *mut log_t, before_offset: u64, error: *mut log_
 }
 
 /// Deletes now what `retain_bytes` and `retain_ms` leave no room for, and says what keeps it from that, if anything
-/// does. The log does the same by itself when a segment is full, and in the background, but has nobody to tell there:
-/// then old segments stay, and it is tried again. So ask it now and then, or when the log takes more room than it
-/// should. With `LOG_NO_THREAD` it is also how segments go that grow old while nobody appends. Without limits it does
-/// nothing.
+/// does. The log does the same by itself when a segment is full, behind a truncation, and in the background, but has
+/// nobody to tell there: then old segments stay, and it is tried again. So ask it now and then, or when the log takes
+/// more room than it should. With `LOG_NO_THREAD` it is also how segments go that grow old while nobody appends.
+/// Without limits it does nothing.
 ///
 /// Durability: as `log_trim`.
 ///
@@ -45,6 +45,7 @@ pub extern "C" fn log_retain(log: *mut log_t, error: *mut log_error_t) -> log_st
 /// What was dropped never comes back, and the time of the records that follow is not before theirs. Views that cursors
 /// gave stay as they are; the next step of a cursor that stands past the cut says `LOG_END`, and once the log has grown
 /// past it again, it goes on at its offset: to see what took the place of the dropped records, seek to `from_offset`.
+/// The log goes on in a new segment, so `retain_bytes` and `retain_ms` are applied then.
 ///
 /// Durability: on return the cut is durable, and so is every record before it. A crash in between leaves it done or not
 /// done.
