@@ -431,9 +431,11 @@ impl Inner {
     }
 
     /// Waits until no more full segments wait for their sync than may. Not for all of them: whoever appends faster than
-    /// the disk writes goes on at its pace, and does not stand still for what may wait.
+    /// the disk writes goes on at its pace, and does not stand still for what may wait. Without a thread nobody else
+    /// syncs any of them, so that none may.
     pub(crate) fn sync_backlog(&self) -> Result<()> {
-        self.sync_full_up_to(self.commit.backlog_up_to())
+        let has_thread = !self.limits.has(flags::NO_THREAD);
+        self.sync_full_up_to(if has_thread { self.commit.backlog_up_to() } else { self.commit.full_up_to() })
     }
 
     fn sync_full_up_to(&self, target: Option<u64>) -> Result<()> {
