@@ -19,15 +19,9 @@ use std::time::{Duration, Instant};
 const SLOT_BYTES: u64 = RING_BYTES / 16;
 const SLOT_TIME: Duration = if cfg!(feature = "model") { Duration::MAX } else { Duration::from_millis(100) };
 /// So many full segments, or bytes of their frames (those of four of the default size), may wait for their sync before
-/// who rolls waits too.
+/// who rolls waits too. Where no thread syncs them, none may.
 const BACKLOG_SEGMENTS: usize = 16;
 const BACKLOG_BYTES: u64 = 256 << 20;
-
-/// Whether who rolls must wait until some of these full segments are synced.
-fn are_too_many(full: &[Full]) -> bool {
-    let bytes: u64 = full.iter().map(|full| full.slot.position.saturating_sub(FRAMES_START)).sum();
-    full.len() > BACKLOG_SEGMENTS || bytes > BACKLOG_BYTES
-}
 
 /// Where the log stood at one moment: what a sync will have covered.
 pub(crate) struct Mark {
@@ -85,6 +79,8 @@ pub(crate) struct Commit {
     /// An even round has ended, and an odd one.
     done: [Condvar; 2],
     leader: Mutex<Leader>,
+    /// So many full segments may wait for their sync.
+    backlog_segments: usize,
     /// LIVE, which the writer's lock is on.
     live: File,
     /// Held while the tail is written out, with zeros ahead of it. Taken behind the writer's mutex, never the other way
@@ -133,12 +129,13 @@ impl Drop for Office<'_> {
 impl Commit {
     /// The state of a log whose records below `durable` survive power loss, the active segment being synced up to
     /// `synced`. `live` is LIVE, once more; `zeroed`, whether zeros are written ahead.
-    pub(crate) fn new(live: File, durable: u64, active: Id, synced: u64, zeroed: Zeroed) -> Self {
+    pub(crate) fn new(live: File, durable: u64, active: Id, synced: u64, zeroed: Zeroed, has_thread: bool) -> Self {
         let leader = Leader { active, synced, slot_position: synced, slot_time: Instant::now() };
         Self {
             state: Mutex::default(),
             done: [Condvar::new(), Condvar::new()],
             leader: Mutex::new(leader),
+            backlog_segments: if has_thread { BACKLOG_SEGMENTS } else { 0 },
             live,
             writing_out: Mutex::new(zeroed),
             durable: AtomicU64::new(durable),
@@ -205,7 +202,13 @@ impl Commit {
     pub(crate) fn add_full(&self, segment: Arc<Segment>, slot: Slot) -> bool {
         let mut state = lock(&self.state);
         state.full.push(Full { segment, slot });
-        are_too_many(&state.full)
+        self.are_too_many(&state.full)
+    }
+
+    /// Whether who rolls must wait until some of these full segments are synced.
+    fn are_too_many(&self, full: &[Full]) -> bool {
+        let bytes: u64 = full.iter().map(|full| full.slot.position.saturating_sub(FRAMES_START)).sum();
+        full.len() > self.backlog_segments || bytes > BACKLOG_BYTES
     }
 
     /// Where the full segments end that wait for their sync.
@@ -216,7 +219,7 @@ impl Commit {
     /// Up to where they must be durable, so that what waits behind that is no longer too much.
     pub(crate) fn backlog_up_to(&self) -> Option<u64> {
         let full = &lock(&self.state).full;
-        let is_enough = |synced: &usize| !are_too_many(&full[*synced..]);
+        let is_enough = |synced: &usize| !self.are_too_many(&full[*synced..]);
         let synced = (0..full.len()).find(is_enough).unwrap_or(full.len());
         full[..synced].last().map(|full| full.slot.next_offset)
     }
@@ -478,7 +481,7 @@ mod tests {
     fn open(dir: &crate::testing::TempDir) -> (Control, Commit) {
         let file = dir.open().open_or_create_file("LIVE").unwrap();
         let control = Control::create(&file, &[0; 16], 64 << 10, 0, true).unwrap();
-        (control, Commit::new(file, 0, Id { base_offset: 0, epoch: 0 }, 0, Zeroed::new(false)))
+        (control, Commit::new(file, 0, Id { base_offset: 0, epoch: 0 }, 0, Zeroed::new(false), true))
     }
 
     #[test]
@@ -557,6 +560,10 @@ mod tests {
         let (_, commit) = open(&dir);
         assert!(add(&commit, 0, FRAMES_START + BACKLOG_BYTES + 8));
         assert_eq!(commit.backlog_up_to(), Some(1), "one is more than enough");
+        let (_, with_thread) = open(&dir);
+        let commit = Commit { backlog_segments: 0, ..with_thread };
+        assert!((0..3).all(|n| add(&commit, n, 4096)), "without a thread nobody else syncs them");
+        assert_eq!(commit.backlog_up_to(), Some(3));
     }
 
     /// Else the next one who leads waits for ever.

@@ -103,7 +103,7 @@ impl Log {
         position::bring_back(&dir, header.log_id, &segments, found.next_offset)?;
         // Where nothing is mapped, the file system is remote or copies on write: space written before is worth nothing.
         let zeroed = Zeroed::new(mapped && limits.sync == Sync::Always);
-        let commit = Commit::new(live, recovered.durable, active.id, found.end, zeroed);
+        let commit = Commit::new(live, recovered.durable, active.id, found.end, zeroed, !limits.has(flags::NO_THREAD));
         // Whoever made the last file may have been killed before the directory was synced.
         commit.note_new_file();
         let inner = Arc::new(Inner {
@@ -431,11 +431,9 @@ impl Inner {
     }
 
     /// Waits until no more full segments wait for their sync than may. Not for all of them: whoever appends faster than
-    /// the disk writes goes on at its pace, and does not stand still for what may wait. Without a thread nobody else
-    /// syncs any of them, so that none may.
+    /// the disk writes goes on at its pace, and does not stand still for what may wait.
     pub(crate) fn sync_backlog(&self) -> Result<()> {
-        let has_thread = !self.limits.has(flags::NO_THREAD);
-        self.sync_full_up_to(if has_thread { self.commit.backlog_up_to() } else { self.commit.full_up_to() })
+        self.sync_full_up_to(self.commit.backlog_up_to())
     }
 
     fn sync_full_up_to(&self, target: Option<u64>) -> Result<()> {

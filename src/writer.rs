@@ -475,8 +475,7 @@ impl Writer {
             segments.push(Arc::clone(&fresh));
         });
         parts.rows.note_open();
-        // The syncer's work; without one, the append that rolls does it.
-        let must_wait = parts.commit.add_full(full, slot) || parts.limits.has(flags::NO_THREAD);
+        let must_wait = parts.commit.add_full(full, slot);
         let prior_payload_bytes = self.prior_payload_bytes.saturating_add(self.payload_bytes);
         // All of the full one is in its store.
         let change = parts.control.change();
