@@ -282,20 +282,24 @@ mod tests {
     /// What is there after a while is found when a quarter more has passed; a long silence costs few looks.
     #[test]
     fn where_nobody_rings_it_is_looked_again_after_a_quarter_of_the_wait() {
-        let (bed, began) = (Silent::default(), Instant::now());
         let time = Duration::from_millis(200);
-        let there = || Ok((began.elapsed() >= time).then_some(()));
-        assert_eq!(wait(&bed, Awaited::Records, 0, None, None, there).expect("it looks"), Some(()));
-        let (whole, sleeps) = (began.elapsed(), bed.0.into_inner().expect("nobody panics"));
-        let mut before = Duration::ZERO;
-        for (n, slept) in sleeps.iter().enumerate() {
-            // No sleep is shorter than it was asked for.
-            assert!(*slept >= before / 4 && *slept >= POLL_FIRST, "sleep {n} is {slept:?} after {before:?}");
-            assert!(*slept <= POLL_FIRST.max(whole / 4), "sleep {n} is {slept:?}");
-            before += *slept;
-        }
-        // Each is a quarter longer than the one before, on a busy machine by far more.
-        assert!((1..40).contains(&sleeps.len()), "{sleeps:?}");
+        let sleeps = || {
+            let (bed, began) = (Silent::default(), Instant::now());
+            let there = || Ok((began.elapsed() >= time).then_some(()));
+            assert_eq!(wait(&bed, Awaited::Records, 0, None, None, there).expect("it looks"), Some(()));
+            let (whole, sleeps) = (began.elapsed(), bed.0.into_inner().expect("nobody panics"));
+            let mut before = Duration::ZERO;
+            for (n, slept) in sleeps.iter().enumerate() {
+                // No sleep is shorter than it was asked for.
+                assert!(*slept >= before / 4 && *slept >= POLL_FIRST, "sleep {n} is {slept:?} after {before:?}");
+                assert!(*slept <= POLL_FIRST.max(whole / 4), "sleep {n} is {slept:?}");
+                before += *slept;
+            }
+            sleeps.len()
+        };
+        // On a busy machine a sleep may last until the time is over.
+        let number = (0..20).map(|_| sleeps()).find(|number| *number >= 3);
+        assert!(number.is_some_and(|number| number < 40), "{number:?}");
         // When the time is up, it is.
         let bed = Silent::default();
         let never = || Ok(None::<()>);

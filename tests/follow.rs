@@ -51,15 +51,13 @@ fn names_in(dir: &Path) -> Vec<String> {
 #[test]
 #[ignore = "started by the tests"]
 fn the_other_process() {
-    let Ok(verb) = std::env::var("SEGLOG_OTHER_VERB") else { return };
-    let dir = std::env::var_os("SEGLOG_OTHER_DIR").unwrap();
-    let seed = std::env::var("SEGLOG_OTHER_SEED").unwrap().parse().unwrap();
+    let Some((verb, dir, seed)) = others::asked() else { return };
     match verb.as_str() {
-        "append" => append_all(Path::new(&dir), seed),
-        "anything" => do_anything(Path::new(&dir), seed),
-        "hold" => hold(Path::new(&dir), seed, false),
-        "hold synced" => hold(Path::new(&dir), seed, true),
-        "read" => read_until_killed(Path::new(&dir)),
+        "append" => append_all(&dir, seed),
+        "anything" => do_anything(&dir, seed),
+        "hold" => hold(&dir, seed, false),
+        "hold synced" => hold(&dir, seed, true),
+        "read" => read_until_killed(&dir),
         other => panic!("no verb {other}"),
     }
 }

@@ -41,14 +41,12 @@ fn version_of(payload: &[u8], offset: u64) -> u64 {
 #[test]
 #[ignore = "started by the tests"]
 fn the_other_process() {
-    let Ok(verb) = std::env::var("SEGLOG_OTHER_VERB") else { return };
-    let dir = std::env::var_os("SEGLOG_OTHER_DIR").unwrap();
-    let seed = std::env::var("SEGLOG_OTHER_SEED").unwrap().parse().unwrap();
+    let Some((verb, dir, seed)) = others::asked() else { return };
     match verb.as_str() {
-        "write" => write_on(Path::new(&dir), seed),
-        "read" => read_on(Path::new(&dir), seed),
-        "hear one" => hear_one(Path::new(&dir)),
-        "sleep" => sleep_for(Path::new(&dir), seed),
+        "write" => write_on(&dir, seed),
+        "read" => read_on(&dir, seed),
+        "hear one" => hear_one(&dir),
+        "sleep" => sleep_for(&dir, seed),
         other => panic!("no verb {other}"),
     }
 }

@@ -33,6 +33,16 @@ fn closed(records: u64) -> Image {
     Image::of(dir.path())
 }
 
+/// The files of a killed one with nothing in the ring that is not in a store, and its stores.
+fn killed_and_stored() -> (Image, Vec<String>) {
+    let mut image = killed(200);
+    image.write_out();
+    let image = image.kept();
+    let stores = image.stores();
+    assert!(stores.len() >= 5);
+    (image, stores)
+}
+
 /// How many records an open finds, how many of them behind the durable mark, and how many bytes it leaves out.
 fn found(log: &Log) -> (u64, u64, u64) {
     let stat = log.stat().unwrap();
@@ -418,11 +428,7 @@ fn foreign_files_stay_as_they_are() {
 
 #[test]
 fn behind_a_torn_segment_the_later_ones_go_to_lost_whole() {
-    let mut image = killed(200);
-    image.write_out();
-    let mut image = image.kept();
-    let stores = image.stores();
-    assert!(stores.len() >= 5);
+    let (mut image, stores) = killed_and_stored();
     // What a power loss may leave where nothing behind the first segment was ever synced.
     without_slots(&mut image, &stores[1..]);
     let torn = &stores[1];
@@ -461,11 +467,7 @@ fn behind_a_torn_segment_the_later_ones_go_to_lost_whole() {
 
 #[test]
 fn a_segment_whose_name_a_crash_has_lost_ends_the_log_there() {
-    let mut image = killed(200);
-    image.write_out();
-    let mut image = image.kept();
-    let stores = image.stores();
-    assert!(stores.len() >= 5);
+    let (mut image, stores) = killed_and_stored();
     // No sync of the directory had covered the names from the third one on, and of these the third was lost.
     without_slots(&mut image, &stores[1..]);
     for name in [stores[2].clone(), index_of(&stores[2])] {

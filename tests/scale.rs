@@ -47,16 +47,21 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
 fn a_log_of_1000_segments_opens_in_under_50_ms_warm() {
     let _alone = alone();
     let dir = thousand(4096);
-    let mut times = Vec::new();
+    let nine = || {
+        let mut times = [Duration::ZERO; 9];
+        for time in &mut times {
+            let start = Instant::now();
+            let log = Log::open(dir.path(), &config(4096)).unwrap();
+            *time = start.elapsed();
+            assert_eq!(log.next_offset(), SEGMENTS + 1);
+            log.close().unwrap();
+        }
+        times.sort();
+        println!("{times:?}");
+        times[4]
+    };
     // What others on the machine take makes it longer, never shorter.
-    while times.iter().all(|time| *time >= Duration::from_millis(50)) {
-        assert!(times.len() < 100, "{times:?}");
-        let start = Instant::now();
-        let log = Log::open(dir.path(), &config(4096)).unwrap();
-        times.push(start.elapsed());
-        assert_eq!(log.next_offset(), SEGMENTS + 1);
-        log.close().unwrap();
-    }
+    assert!((0..12).any(|_| nine() < Duration::from_millis(50)), "the median of nine, twelve times");
 }
 
 /// A number of kilobytes, or of whatever it counts, of /proc/self/status.

@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef struct {
@@ -129,6 +130,20 @@ static inline void remove_tree(const char *path) { (void)nftw(path, check_remove
 static inline int path_exists(const char *path) {
   struct stat status;
   return lstat(path, &status) == 0;
+}
+
+/* In milliseconds. */
+static inline uint64_t clock_of(clockid_t clock) {
+  struct timespec now;
+  NEED(clock_gettime(clock, &now) == 0);
+  return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+static inline void pause_ms(long ms) {
+  struct timespec pause;
+  pause.tv_sec = ms / 1000;
+  pause.tv_nsec = ms % 1000 * 1000000;
+  while (nanosleep(&pause, &pause) != 0 && errno == EINTR) continue;
 }
 
 static inline unsigned entries_of(const char *path) {

@@ -11,23 +11,9 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/time.h>
-#include <time.h>
 
 /* What must happen happens within this, or the test fails; what must not is given QUIET_MS to happen. */
 enum { SOON_MS = 20000, QUIET_MS = 60 };
-
-static uint64_t clock_of(clockid_t clock) {
-  struct timespec now;
-  NEED(clock_gettime(clock, &now) == 0);
-  return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
-}
-
-static void pause_ms(long ms) {
-  struct timespec pause;
-  pause.tv_sec = ms / 1000;
-  pause.tv_nsec = ms % 1000 * 1000000;
-  while (nanosleep(&pause, &pause) != 0 && errno == EINTR) continue;
-}
 
 static log_config_t reading(void) {
   log_config_t config = default_config();

@@ -5,7 +5,7 @@
 
 use seglog::{Config, Sync, flags};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 /// Marsaglia's xorshift64.
@@ -58,6 +58,13 @@ pub(crate) fn quick(segment_max_bytes: u64) -> Config {
 
 pub(crate) fn reading() -> Config {
     Config { flags: flags::READ_ONLY, ..Config::default() }
+}
+
+/// In the ignored test `the_other_process`: what [`Other::start`] asks of this process, if it is one.
+pub(crate) fn asked() -> Option<(String, PathBuf, u64)> {
+    let asked = |what| std::env::var(format!("SEGLOG_OTHER_{what}"));
+    let dir = std::env::var_os("SEGLOG_OTHER_DIR");
+    Some((asked("VERB").ok()?, dir.unwrap().into(), asked("SEED").unwrap().parse().unwrap()))
 }
 
 /// This binary again, as a process that does what `verb` says: its ignored test `the_other_process`, which finds the verb
