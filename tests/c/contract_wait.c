@@ -289,7 +289,7 @@ static void a_wait_uses_no_processor_time(void) {
   const pair_t pair = open_pair();
   uint64_t used = 40;
   int tries;
-  for (tries = 0; tries < 3 && used >= 40; tries++) { /* valgrind translates what it meets for the first time */
+  for (tries = 0; tries < 10 && used >= 40; tries++) { /* valgrind translates what it meets for the first time */
     const uint64_t started = clock_of(CLOCK_THREAD_CPUTIME_ID);
     CHECK_STATUS(LOG_TIMEOUT, log_wait(pair.writer, 10, 400, NULL));
     CHECK_STATUS(LOG_TIMEOUT, log_wait(pair.reader, 10, 400, NULL));
@@ -396,9 +396,9 @@ static void waits_on_a_bad_live_are_patient(void) {
     write_file(live.text, bytes, size);
     free(bytes);
     reader = OPEN(dir.text, &follow);
-    /* The quickest of three: valgrind translates what it meets for the first time, which is this thread's time too. */
+    /* The quickest of ten: valgrind translates what it meets for the first time, which is this thread's time too. */
     used = 300;
-    for (tries = 0; tries < 3 && used >= 100; tries++) {
+    for (tries = 0; tries < 10 && used >= 100; tries++) {
       started = clock_of(CLOCK_THREAD_CPUTIME_ID);
       if (kind < 6) CHECK_STATUS(LOG_TIMEOUT, log_wait(reader, 10, 300, NULL));
       else (void)log_wait(reader, 10, 300, NULL);
