@@ -85,7 +85,7 @@ campaign-fuzz:
 # its own. A process for each core, each with random numbers of its own.
 MODEL_CASES ?= 1000000
 MODEL_SEED  ?= $(shell date +%s)
-MODEL_TEST   = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES $(CARGO) test --release --features faults,small \
+MODEL_TEST   = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES $(CARGO) test --features faults,small \
     --target-dir '$(TARGET_DIR)/small' --test model
 campaign-model:
 	$(MODEL_TEST) --no-run
