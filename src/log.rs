@@ -139,7 +139,10 @@ impl Log {
             dropped_bytes: recovered.dropped_bytes,
         })?;
         let mut log = Self { side: Side::Writer(Arc::clone(&inner)), keepers: Vec::new(), open: true };
-        if !inner.limits.has(flags::NO_THREAD) {
+        if inner.limits.has(flags::NO_THREAD) {
+            // What became too old, or too much, while nobody had the log open, as the syncer does where there is one.
+            inner.retain_after_roll();
+        } else {
             log.start_keepers(&inner)?;
         }
         Ok(log)

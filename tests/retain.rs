@@ -109,6 +109,25 @@ fn the_oldest_segments_go_when_there_are_too_many_bytes() {
     }
 }
 
+/// Without a thread nobody but the open can see to it, and a program that is killed again and again before it fills a
+/// segment never rolls.
+#[test]
+fn without_a_thread_an_open_deletes_what_is_too_much() {
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &config(flags::NO_THREAD)).unwrap();
+    append(&log, 1000);
+    assert!(segment_bytes(dir.path()).unwrap() > 2 * MOST);
+    log.close().unwrap();
+    let log = Log::open(dir.path(), &by_bytes(flags::NO_THREAD)).unwrap();
+    assert!(segment_bytes(dir.path()).unwrap() <= MOST);
+    let first = log.first_offset();
+    assert!(first > 0 && log.segment_at(0).unwrap().unwrap().base_offset == first, "whole segments go");
+    for offset in first..1000 {
+        assert!(log.read(offset, |payload, _| is_right(offset, payload)).unwrap());
+    }
+    log.close().unwrap();
+}
+
 #[test]
 fn the_active_segment_stays_however_little_is_to_be_kept() {
     let dir = Scratch::new();
