@@ -98,7 +98,7 @@ impl Follower {
             dir,
             check: view::check_of(limits),
             live,
-            rows: Rows::new(Vec::new(), mapped),
+            rows: Rows::new(Vec::new(), mapped)?,
             layout: AtomicU64::new(0),
             first: AtomicU64::new(0),
             next: AtomicU64::new(0),

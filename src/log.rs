@@ -101,6 +101,7 @@ impl Log {
         let active_id = active.id;
         segments.push(Arc::clone(&active));
         position::bring_back(&dir, header.log_id, &segments, found.next_offset)?;
+        let rows = Rows::new(segments, mapped)?;
         // Where nothing is mapped, the file system is remote or copies on write: space written before is worth nothing.
         let zeroed = Zeroed::new(mapped && limits.sync == Sync::Always);
         let commit = Commit::new(live, recovered.durable, active.id, found.end, zeroed, !limits.has(flags::NO_THREAD));
@@ -112,7 +113,7 @@ impl Log {
             tail,
             control,
             commit,
-            rows: Rows::new(segments, mapped),
+            rows,
             ahead: Ahead::default(),
             bell: Arc::default(),
             sync_bell: Arc::default(),

@@ -30,6 +30,14 @@ pub(crate) fn zeros(len: usize, what: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// So many of them, in a piece of their own.
+pub(crate) fn array<T: Default, const N: usize>(what: &str) -> Result<Box<[T; N]>> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(N).map_err(|_| none(what))?;
+    all.resize_with(N, T::default);
+    all.into_boxed_slice().try_into().map_err(|_| none(what))
+}
+
 /// Room for a list of `count` of what is in a piece of its own each: also that those pieces are likely to be had.
 pub(crate) fn list_of_pieces<T, P>(count: usize, what: &str) -> Result<Vec<T>> {
     let mut pieces = Vec::<P>::new();

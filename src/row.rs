@@ -46,15 +46,15 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// Of a log whose files are mapped, or not.
-    pub(crate) fn new(segments: Vec<Arc<Segment>>, mapped: bool) -> Self {
-        Self {
+    pub(crate) fn new(segments: Vec<Arc<Segment>>, mapped: bool) -> Result<Self> {
+        Ok(Self {
             current: Mutex::new(Arc::new(Row { segments })),
             generation: AtomicU64::new(1),
             opened: AtomicUsize::new(0),
             may_be_open: if mapped { OPEN_SEGMENTS } else { OPEN_UNMAPPED_SEGMENTS },
-            places: Places::new(),
-            crowd: Crowd::default(),
-        }
+            places: Places::new()?,
+            crowd: Crowd::new()?,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Row>> {
@@ -321,7 +321,7 @@ pub(crate) fn copy_run(segment: &Segment, tail: &Tail, position: u64, bytes: u64
     Ok(segment.stored() <= position)
 }
 
-const SEATS: usize = if cfg!(feature = "model") { 1 } else { 8 };
+const SEATS: usize = if cfg!(feature = "model") { 1 } else { 16 };
 
 /// On cache lines of its own, so that two readers do not slow each other down.
 #[derive(Default)]
@@ -329,13 +329,16 @@ const SEATS: usize = if cfg!(feature = "model") { 1 } else { 8 };
 struct Seat(Mutex<Reader>);
 
 /// Where threads read that have no place of their own: each finds a reader that is free, and none ever waits for one.
-#[derive(Default)]
 struct Crowd {
-    seats: [Seat; SEATS],
+    seats: Box<[Seat; SEATS]>,
     came: AtomicUsize,
 }
 
 impl Crowd {
+    fn new() -> Result<Self> {
+        Ok(Self { seats: memory::array("the seats of threads that read")?, came: AtomicUsize::default() })
+    }
+
     /// Once in so many calls.
     fn is_large(&self) -> bool {
         const MANY: usize = if cfg!(feature = "model") { 4 } else { 1024 };
@@ -358,7 +361,7 @@ impl Crowd {
     }
 
     fn forget(&self) {
-        for seat in &self.seats {
+        for seat in &*self.seats {
             if let Ok(mut reader) = seat.0.try_lock() {
                 *reader = Reader::default();
             }

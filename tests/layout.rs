@@ -36,7 +36,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("sys/fork", &["error", "sys/fault", "sys/file"]),
     ("sys/window", &["sync", "sys/file"]),
     ("sys/barrier", &["sync"]),
-    ("sys/places", &["sync", "sys/barrier", "sys/os"]),
+    ("sys/places", &["error", "memory", "sync", "sys/barrier", "sys/os"]),
     ("sys", &["sys/dir", "sys/file", "sys/fork", "sys/futex", "sys/map", "sys/os", "sys/places", "sys/window"]),
     // One file each.
     ("store", &["checksum", "error", "record", "seeded", "sync", "sys"]),

@@ -1,4 +1,4 @@
-//! Memory that is not to be had: each allocation of more than 4 KiB in a log's life fails once, in turn. What asked for
+//! Memory that is not to be had: each allocation of 4 KiB or more in a log's life fails once, in turn. What asked for
 //! it says `LOG_E_MEMORY`, the process lives (Rust's own collections would end it), and the log is whole.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(unsafe_code, reason = "a global allocator, which hands on to the system's")]
@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What is larger depends on a caller or a file, or could be had in pieces.
+/// What is not smaller depends on a caller or a file, or could be had in pieces.
 const SMALL: usize = 4096;
 
 struct Failing;
@@ -19,7 +19,7 @@ static FAILS: AtomicU64 = AtomicU64::new(u64::MAX);
 
 impl Failing {
     fn fails(bytes: usize) -> bool {
-        bytes > SMALL
+        bytes >= SMALL
             && ARMED.load(Ordering::Relaxed)
             && LARGE.fetch_add(1, Ordering::Relaxed) == FAILS.load(Ordering::Relaxed)
     }

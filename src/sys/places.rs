@@ -28,13 +28,15 @@
 
 use super::barrier::Barrier;
 use super::os;
+use crate::error::Result;
+use crate::memory;
 use crate::sync::{AtomicU64, Mutex, Ordering, PoisonError, UserWord, reached};
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 /// For so many threads; others get none.
-const PLACES: usize = if cfg!(feature = "model") { 2 } else { 8 };
+const PLACES: usize = if cfg!(feature = "model") { 2 } else { 32 };
 const NOBODY: u64 = 0;
 const EMPTYING: u64 = 1;
 
@@ -75,14 +77,19 @@ struct Kept<T> {
     value: T,
 }
 
+/// Whose the places are. On cache lines of their own, that are stored to when a thread comes for the first time, and else
+/// only read.
+#[repr(align(128))]
+struct Owners([AtomicU64; PLACES]);
+
 /// The places.
 pub(crate) struct Places<T> {
     barrier: Barrier,
     /// Held by who empties them.
     emptying: Mutex<()>,
-    /// On lines that are stored to when a thread comes for the first time, and else only read.
-    owners: [AtomicU64; PLACES],
-    all: [Place<T>; PLACES],
+    owners: Owners,
+    /// Not within what owns the places, which is to be a small piece of memory.
+    all: Box<[Place<T>; PLACES]>,
 }
 
 // SAFETY: a value is used by one thread at a time, as the comment above proves.
@@ -120,10 +127,10 @@ impl<T> Drop for Taken<'_, T> {
 }
 
 impl<T: Default> Places<T> {
-    pub(crate) fn new() -> Self {
-        let owners = std::array::from_fn(|_| AtomicU64::new(NOBODY));
-        let all = std::array::from_fn(|_| Place::default());
-        Self { barrier: Barrier::new(), emptying: Mutex::new(()), owners, all }
+    pub(crate) fn new() -> Result<Self> {
+        let owners = Owners(std::array::from_fn(|_| AtomicU64::new(NOBODY)));
+        let all = memory::array("the places of threads that read")?;
+        Ok(Self { barrier: Barrier::new(), emptying: Mutex::new(()), owners, all })
     }
 
     /// Takes this thread's value; `None` if it has none, or is using it.
@@ -131,7 +138,7 @@ impl<T: Default> Places<T> {
     pub(crate) fn take(&self) -> Option<Taken<'_, T>> {
         let me = Me::here();
         let first = me.first();
-        if self.owners[first].load(Ordering::Relaxed) == me.number {
+        if self.owners.0[first].load(Ordering::Relaxed) == me.number {
             return self.enter(first, me);
         }
         self.enter(self.find(first, me)?, me)
@@ -149,7 +156,7 @@ impl<T: Default> Places<T> {
         let place = &self.all[n];
         place.user.set(me.number, Ordering::Relaxed);
         self.barrier.light();
-        if self.owners[n].load(Ordering::Acquire) != me.number {
+        if self.owners.0[n].load(Ordering::Acquire) != me.number {
             reached("places: a number that was stored too late");
             return None;
         }
@@ -168,11 +175,11 @@ impl<T: Default> Places<T> {
     #[cold]
     fn find(&self, first: usize, me: Me) -> Option<usize> {
         let mut order = (first..PLACES).chain(0..first);
-        if let Some(n) = order.clone().find(|n| self.owners[*n].load(Ordering::Relaxed) == me.number) {
+        if let Some(n) = order.clone().find(|n| self.owners.0[*n].load(Ordering::Relaxed) == me.number) {
             return Some(n);
         }
         order.find(|n| {
-            let owner = &self.owners[*n];
+            let owner = &self.owners.0[*n];
             owner.load(Ordering::Relaxed) == NOBODY
                 && owner.compare_exchange(NOBODY, me.number, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         })
@@ -182,7 +189,7 @@ impl<T: Default> Places<T> {
     pub(crate) fn empty(&self) {
         let _alone = self.emptying.lock().unwrap_or_else(PoisonError::into_inner);
         let mut owners = [NOBODY; PLACES];
-        for (owner, before) in self.owners.iter().zip(&mut owners) {
+        for (owner, before) in self.owners.0.iter().zip(&mut owners) {
             if owner.load(Ordering::Acquire) != NOBODY {
                 *before = owner.swap(EMPTYING, Ordering::AcqRel);
             }
@@ -200,7 +207,7 @@ impl<T: Default> Places<T> {
                 kept.value = T::default();
                 after = NOBODY;
             }
-            self.owners[n].store(after, Ordering::Release);
+            self.owners.0[n].store(after, Ordering::Release);
         }
     }
 }
@@ -211,8 +218,8 @@ mod tests {
     use std::sync::Barrier as Meeting;
 
     fn both() -> [Places<u64>; 2] {
-        let by_fences = Places { barrier: Barrier::of_fences(), ..Places::new() };
-        [Places::new(), by_fences]
+        let by_fences = Places { barrier: Barrier::of_fences(), ..Places::new().unwrap() };
+        [Places::new().unwrap(), by_fences]
     }
 
     #[test]
@@ -255,7 +262,7 @@ mod tests {
             });
             // All of them are there until all came, so none has the number of another.
             let mine = os::thread_number();
-            let has_one = places.owners.iter().any(|owner| owner.load(Ordering::Relaxed) == mine);
+            let has_one = places.owners.0.iter().any(|owner| owner.load(Ordering::Relaxed) == mine);
             assert!(!has_one && places.take().is_none());
             places.empty();
             assert!(places.take().is_some());

@@ -165,8 +165,8 @@ const PLANTS: &[Plant] = &[
     Plant {
         name: "in a place without a second look at its owner",
         file: "src/sys/places.rs",
-        right: "if self.owners[n].load(Ordering::Acquire) != me.number {",
-        wrong: "if self.owners[n].load(Ordering::Acquire) != me.number && !PLANTED {",
+        right: "if self.owners.0[n].load(Ordering::Acquire) != me.number {",
+        wrong: "if self.owners.0[n].load(Ordering::Acquire) != me.number && !PLANTED {",
         found_by: "races::places::readers_come_and_go_beside_one_who_empties_their_places",
     },
     Plant {
