@@ -205,7 +205,8 @@
 
 /*
  `log_config_t.flags`: no background threads. The append that fills the ring then writes it out, and the one that
- fills a segment makes the next one and syncs the full one. Not with `LOG_SYNC_INTERVAL`.
+ fills a segment makes the next one and syncs the full one. What `retain_bytes` and `retain_ms` leave no room for
+ goes within that append, `log_truncate`, `log_open` and `log_retain`. Not with `LOG_SYNC_INTERVAL`.
  */
 #define LOG_NO_THREAD 4
 
@@ -324,8 +325,8 @@ typedef struct {
    The oldest segments are deleted, whole, while all of them take more than this many bytes on the disk, each
    with its index; 0 = keep all. The active segment stays. It is applied when a segment is full: by a background
    thread, which leaves room for one segment, or by the append that fills it (with `LOG_NO_THREAD`, or where the
-   thread does not keep up); by `log_truncate`, which begins a segment; and by `log_open`. So the log takes this and
-   two segments at most, one of them made ahead of need.
+   thread does not keep up); by `log_truncate`, which begins a segment; and by `log_open`. So the log takes this
+   and two segments at most, one of them made ahead of need.
    */
   uint64_t retain_bytes;
   /*

@@ -302,8 +302,8 @@ impl Header {
     }
 
     /// The first 4 KiB of a store: this header twice, and the slot if there is one.
-    pub(crate) fn encode_page(&self, slot: Option<&Slot>) -> Vec<u8> {
-        let mut page = vec![0; FRAMES_START as usize];
+    pub(crate) fn encode_page(&self, slot: Option<&Slot>) -> [u8; FRAMES_START as usize] {
+        let mut page = [0; FRAMES_START as usize];
         for place in HEADER_PLACES {
             page[place..place + HEADER_BYTES].copy_from_slice(&self.encode_copy());
         }

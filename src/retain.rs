@@ -38,13 +38,14 @@ impl Retention {
         let Some((active, full)) = row.segments.split_last() else { return Ok(None) };
         let mut gone = 0;
         if self.bytes > 0 {
-            let sizes: Vec<u64> = full.iter().map(|segment| full_bytes(dir, segment)).collect::<Result<_>>()?;
             // The active one as it will be when it is full: its space is allocated with the next appends.
             let mut bytes = file_bytes(dir, &active.id.store_name())? + file_bytes(dir, &active.id.index_name())?;
-            bytes = sizes.iter().fold(bytes, |sum, size| sum.saturating_add(*size));
+            for segment in full {
+                bytes = bytes.saturating_add(full_bytes(dir, segment)?);
+            }
             let most = self.bytes.saturating_sub(room);
             while bytes > most && gone < full.len() {
-                bytes = bytes.saturating_sub(sizes[gone]);
+                bytes = bytes.saturating_sub(full_bytes(dir, &full[gone])?);
                 gone += 1;
             }
         }

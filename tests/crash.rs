@@ -57,8 +57,8 @@ const MIXES: &[(&str, Sync, &[Step])] = {
         ("backups over failures", Sync::Always, &[Append, Batch, Save, Backup, FailSync, FailCall, Close]),
         // Only rolls sync, so it is full segments whose sync fails.
         ("backups over failed rolls", Sync::Never, &[Batch, LargeBatch, Large, Backup, FailSync]),
-        (RETENTION, Sync::Never, &[Append, Batch, Batch, Large, Do, Close, Kill]),
-        (RETENTION, Sync::Always, &[Append, Batch, Batch, LargeBatch, Reserve]),
+        (RETENTION, Sync::Never, &[Append, Batch, Batch, Large, Do, Close, Kill, Truncate]),
+        (RETENTION, Sync::Always, &[Append, Batch, Batch, LargeBatch, Reserve, Truncate]),
         (RETENTION_KEEPS, Sync::Never, &[Append, Batch, Batch, Batch, Large, Save, Do, Kill]),
         (
             "everything",

@@ -261,6 +261,21 @@ fn each_large_allocation_may_fail() {
     };
     each_fails("cuts", &many, 5, cut, |dir| drop(Log::open(dir, &config()).unwrap()));
 
+    // Retention over such a row, at an open and when it is asked.
+    let kept = |dir: &Path| {
+        let config = Config { retain_bytes: 520 * 12288, ..small(flags::NO_THREAD) };
+        let Some(log) = fine(Log::open(dir, &config), "open") else { return };
+        if fine(log.retain(), "retain").is_some() {
+            assert!((1..MANY - 500).contains(&log.first_offset()), "it begins at {}", log.first_offset());
+        }
+        fine(log.close(), "close");
+    };
+    each_fails("retention", &many, 3, kept, |dir| {
+        let log = Log::open(dir, &config()).unwrap();
+        assert!(log.first_offset() < MANY - 500);
+        assert!(log.read(MANY - 1, |payload, _| payload == [7; 4000]).unwrap());
+    });
+
     // Thousands of names: of segments of two epochs, of indexes without a store, of files that were being made.
     let names = base.join("names");
     std::fs::create_dir(&names).unwrap();

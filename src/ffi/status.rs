@@ -117,8 +117,8 @@ pub const LOG_READ_ONLY: u32 = 1;
 /// `log_config_t.flags`: where there is no log, `log_open` is `LOG_E_NOT_FOUND` and makes none.
 pub const LOG_NO_CREATE: u32 = 2;
 /// `log_config_t.flags`: no background threads. The append that fills the ring then writes it out, and the one that
-/// fills a segment makes the next one and syncs the full one. What `retain_bytes` and `retain_ms` leave no room for goes
-/// within that append, `log_truncate`, `log_open` and `log_retain`. Not with `LOG_SYNC_INTERVAL`.
+/// fills a segment makes the next one and syncs the full one. What `retain_bytes` and `retain_ms` leave no room for
+/// goes within that append, `log_truncate`, `log_open` and `log_retain`. Not with `LOG_SYNC_INTERVAL`.
 pub const LOG_NO_THREAD: u32 = 4;
 /// `log_config_t.flags`: do not verify checksums when reading. Every bounds check stays; rotten bytes are then given as
 /// they are.

@@ -71,8 +71,8 @@ pub struct log_config_t {
     /// The oldest segments are deleted, whole, while all of them take more than this many bytes on the disk, each
     /// with its index; 0 = keep all. The active segment stays. It is applied when a segment is full: by a background
     /// thread, which leaves room for one segment, or by the append that fills it (with `LOG_NO_THREAD`, or where the
-    /// thread does not keep up); by `log_truncate`, which begins a segment; and by `log_open`. So the log takes this and
-    /// two segments at most, one of them made ahead of need.
+    /// thread does not keep up); by `log_truncate`, which begins a segment; and by `log_open`. So the log takes this
+    /// and two segments at most, one of them made ahead of need.
     pub retain_bytes: u64,
     /// Segments are deleted, whole and from the first one on, that are older than this many milliseconds; 0 = keep all.
     /// A segment is as old as its last record or its file, whichever is older. The active one stays. It is applied as

@@ -77,8 +77,8 @@ struct Kept<T> {
     value: T,
 }
 
-/// Whose the places are. On cache lines of their own, that are stored to when a thread comes for the first time, and else
-/// only read.
+/// Whose the places are. On cache lines of their own, that are stored to when a thread comes for the first time, and
+/// else only read.
 #[repr(align(128))]
 struct Owners([AtomicU64; PLACES]);
 

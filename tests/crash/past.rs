@@ -21,6 +21,12 @@ pub(crate) struct Version {
     pub(crate) sum: u128,
 }
 
+/// The same, without these of its records that lie before `first`.
+fn without(version: Version, records: &BTreeMap<u64, u128>, first: u64) -> Version {
+    let gone = records.range(..first).fold(0_u128, |sum, (_, print)| sum.wrapping_add(*print));
+    Version { first: version.first.max(first), sum: version.sum.wrapping_sub(gone), ..version }
+}
+
 /// What stands for a record in a version's sum.
 pub(crate) fn print_of(offset: u64, time: u64, bytes: &[u8]) -> u128 {
     let mut hash = u128::from(offset) << 64 | u128::from(time) ^ bytes.len() as u128;
@@ -169,8 +175,16 @@ impl Run {
         };
         let found = read(&log);
         self.log = Some(log);
-        if let Some((version, records)) = self.doubted.take().filter(|(version, _)| *version == found) {
+        if let Some((version, records)) = self.doubted.take().filter(|(version, records)| {
+            *version == found || self.config.retain_bytes > 0 && without(*version, records, found.first) == found
+        }) {
             (self.first, self.next, self.records) = (version.first, version.next, records);
+        }
+        if found.first != self.first {
+            // Without a thread the open asks retention.
+            self.check_retained(found.first);
+            self.records = self.records.split_off(&found.first);
+            self.first = found.first;
         }
         assert_eq!(found, self.version(), "a process that ends loses nothing: {:?}", self.story);
         // All that an open has found is durable when it returns, and what it has not found is gone.
@@ -233,19 +247,22 @@ impl Run {
     }
 
     /// Where the log begins now, if retention took something away. It did so before the append that found too much was
-    /// there, or behind it: each is a version of its own.
+    /// there, or behind it or behind a cut: each is a version of its own.
     fn retained(&mut self) -> Option<u64> {
         let first = self.log().first_offset();
         if first == self.first {
             return None;
         }
+        self.check_retained(first);
+        let before = self.versions[self.versions.len() - 1];
+        self.versions.push(without(before, &self.records, first));
+        Some(first)
+    }
+
+    fn check_retained(&self, first: u64) {
         assert!(self.config.retain_bytes > 0 && first > self.first, "{:?}: it begins at {first}", self.story);
         let keeps = self.config.flags & flags::KEEP_UNCONSUMED != 0 && !self.tasks.is_empty();
         assert!(!keeps || first <= self.position, "{:?}: it begins at {first}", self.story);
-        let before = self.versions[self.versions.len() - 1];
-        let gone: u128 = self.records.range(..first).fold(0, |sum, (_, print)| sum.wrapping_add(*print));
-        self.versions.push(Version { first, sum: before.sum.wrapping_sub(gone), ..before });
-        Some(first)
     }
 
     /// Something that leaves the log as this version was done, or not.
@@ -259,6 +276,11 @@ impl Run {
             Ok(()) => {
                 self.versions.push(version);
                 self.acknowledge(self.versions.len() - 1);
+                // A truncation begins a segment, for which there may be no room.
+                if let Some(first) = self.retained() {
+                    self.records = self.records.split_off(&first);
+                    self.first = first;
+                }
             }
             Err(error) => {
                 let records = std::mem::take(&mut self.records);
