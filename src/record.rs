@@ -534,7 +534,7 @@ mod tests {
         let header = header();
         let page = header.encode_page(None);
         for byte in 0..page.len() {
-            let mut damaged = page.clone();
+            let mut damaged = page;
             damaged[byte] ^= 0x10;
             assert_eq!(Header::decode_page(&damaged), Ok(header), "byte {byte}");
         }
@@ -574,7 +574,7 @@ mod tests {
         page[place..place + 48].copy_from_slice(&new.encode(header.seed));
         assert_eq!(Slot::decode_page(&page, &header), Some(new));
         for byte in place..place + 48 {
-            let mut damaged = page.clone();
+            let mut damaged = page;
             damaged[byte] ^= 1;
             assert_eq!(Slot::decode_page(&damaged, &header), Some(old), "byte {byte}");
         }
