@@ -111,9 +111,9 @@ impl Inner {
         self.retain(limits.segment_bytes.saturating_add(4 * u64::from(limits.index_records)))
     }
 
-    /// What retention asks of the append that rolled, or of a truncation: all of it where there is no thread, or where
-    /// that does not keep up, since it waits for the disk.
-    pub(crate) fn retain_after_roll(&self) {
+    /// What retention asks of the append that rolled, of a truncation, or of an open without a thread: all of it where
+    /// there is no thread, or where that does not keep up, since it waits for the disk.
+    pub(crate) fn retain_in_passing(&self) {
         // That was made. What failed is tried again with the next append that rolls, or has poisoned the handle;
         // `Log::retain` tells it.
         let _ = self.retain(0);

@@ -142,7 +142,7 @@ impl Log {
         let mut log = Self { side: Side::Writer(Arc::clone(&inner)), keepers: Vec::new(), open: true };
         if inner.limits.has(flags::NO_THREAD) {
             // What became too old, or too much, while nobody had the log open, as the syncer does where there is one.
-            inner.retain_after_roll();
+            inner.retain_in_passing();
         } else {
             log.start_keepers(&inner)?;
         }
@@ -392,7 +392,7 @@ impl Inner {
         }
         if work.has(Work::ROLLED) {
             self.sync_bell.ring();
-            self.retain_after_roll();
+            self.retain_in_passing();
         }
     }
 

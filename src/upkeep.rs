@@ -123,21 +123,20 @@ impl Writer {
         parts.control.publish(cut.offset, FRAMES_START, cut.payload_bytes);
         drop(change);
         parts.commit.cut_at(parts.control, cut.offset);
-        let stays = !cut.all && old.id.base_offset < cut.offset;
-        if stays {
+        let stays = |segment: &Segment| !cut.all && segment.id.base_offset < cut.offset;
+        if stays(&old) {
             // It takes no more records. What was dropped stays behind its last one, since views may look at that; what
             // was allocated ahead goes back, before the row shows it as full: retention notes then what it takes.
             old.punch_behind(end, next_offset - old.id.base_offset);
         }
         drop_from_row(parts, room, Some((fresh, cut.offset)), |segments| {
-            let stays = |segment: &Arc<Segment>| !cut.all && segment.id.base_offset < cut.offset;
-            segments.partition_point(stays)..segments.len()
+            segments.partition_point(|segment| stays(segment))..segments.len()
         });
         parts.published.store(cut.offset, Ordering::Release);
         if cut.all {
             // The floor has made it void.
             let _ = parts.dir.unlink(START);
-        } else if stays {
+        } else if stays(&old) {
             old.store()?.release_file();
             parts.rows.note_open();
         }

@@ -71,11 +71,14 @@ const MIXES: &[(&str, Sync, &[Step])] = {
     ]
 };
 
+/// These, and threads of two kinds.
+const KINDS: u64 = MIXES.len() as u64 + 2;
+
 fn look(explorer: &mut Explorer, seed: u64) {
     let mut random = Random(seed);
     let dir = explorer.workload_dir();
     let disk = Disk::of(&dir);
-    let mix = usize::try_from(seed).unwrap() % (MIXES.len() + 2);
+    let mix = (seed % KINDS) as usize;
     let past = if let Some((name, sync, steps)) = MIXES.get(mix) {
         let retains = [RETENTION, RETENTION_KEEPS].contains(name);
         // Some with the library's own threads, which make the next segment ahead and sync full ones. With them nobody knows when
@@ -105,18 +108,18 @@ fn look(explorer: &mut Explorer, seed: u64) {
     explorer.explore(&past, &disk);
 }
 
-/// Until there are so many states, or it is so late.
-fn explore(states: u64, seed: u64, until: Option<Instant>) -> Counts {
+/// Until there are so many states, or it is so late and each kind of workload has been.
+fn explore(states: u64, first_seed: u64, until: Option<Instant>) -> Counts {
     let workers = thread::available_parallelism().map_or(1, usize::from).max(2) as u64;
     let all = Mutex::new(Counts::default());
     thread::scope(|scope| {
         for worker in 0..workers {
             let all = &all;
             scope.spawn(move || {
-                let mut explorer = Explorer::new(seed + worker, states / workers);
-                let mut seed = seed + worker;
+                let mut explorer = Explorer::new(first_seed + worker, states / workers);
+                let mut seed = first_seed + worker;
                 let in_time = || until.is_none_or(|until| Instant::now() < until);
-                while explorer.counts.states < explorer.until && in_time() {
+                while explorer.counts.states < explorer.until && (in_time() || seed < first_seed + KINDS) {
                     look(&mut explorer, seed);
                     seed += workers;
                 }

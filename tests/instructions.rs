@@ -50,7 +50,7 @@ fn appends_reads_and_steps_take_no_more_instructions_than_they_did() {
     let flags = common::shared_flags(common::library_dir_of(common::Profile::Release));
     let flags: Vec<&str> = ["-O1", "-Wall"].into_iter().chain(flags.iter().map(String::as_str)).collect();
     common::compile_c(&[&common::path("tests/c/instructions.c")], &flags, &program);
-    let calls = [("log_append", 437), ("log_read", 280), ("log_cursor_next", 210), ("log_append_batch", 284)];
+    let calls = [("log_append", 437), ("log_read", 265), ("log_cursor_next", 210), ("log_append_batch", 284)];
     for (function, expected) in calls {
         check(&program, function, expected);
     }

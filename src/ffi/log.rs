@@ -103,7 +103,9 @@ pub(super) fn on_log(
 
 /// Opens the log in the directory `dir` for writing. A directory that is missing is made (not its parents, mode 0700;
 /// its files get 0600), and so is a log in a directory that has none. Files in it that are not the log's are left
-/// alone. What a killed process or a power loss left is recovered; `log_stat` says what was found.
+/// alone. What a killed process or a power loss left is recovered; `log_stat` says what was found. Then goes what
+/// `retain_bytes` and `retain_ms` leave no room for: in the background, or with `LOG_NO_THREAD` before it returns;
+/// should anything keep it from that, the log is open all the same, and `log_retain` says what it is.
 ///
 /// With `LOG_READ_ONLY` it opens the log for reading, beside a writer or without one, and makes and changes nothing:
 /// where there is no log it is `LOG_E_NOT_FOUND`. The handle goes on when the writer closes or is killed, and when a

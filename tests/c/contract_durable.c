@@ -5,7 +5,6 @@
 #include "contract.h"
 #include "logs.h"
 
-
 /* --- log_wait_durable ------------------------------------------------------------------------------------------ */
 
 static void wait_durable_with_null(void) {

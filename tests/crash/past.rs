@@ -183,8 +183,7 @@ impl Run {
         if found.first != self.first {
             // Without a thread the open asks retention.
             self.check_retained(found.first);
-            self.records = self.records.split_off(&found.first);
-            self.first = found.first;
+            self.begin_at(found.first);
         }
         assert_eq!(found, self.version(), "a process that ends loses nothing: {:?}", self.story);
         // All that an open has found is durable when it returns, and what it has not found is gone.
@@ -239,8 +238,7 @@ impl Run {
             self.acknowledge(self.versions.len() - 1);
         }
         if let Some(first) = kept_from {
-            self.records = self.records.split_off(&first);
-            self.first = first;
+            self.begin_at(first);
             let version = self.version();
             self.versions.push(version);
         }
@@ -257,6 +255,11 @@ impl Run {
         let before = self.versions[self.versions.len() - 1];
         self.versions.push(without(before, &self.records, first));
         Some(first)
+    }
+
+    fn begin_at(&mut self, first: u64) {
+        self.records = self.records.split_off(&first);
+        self.first = first;
     }
 
     fn check_retained(&self, first: u64) {
@@ -278,8 +281,7 @@ impl Run {
                 self.acknowledge(self.versions.len() - 1);
                 // A truncation begins a segment, for which there may be no room.
                 if let Some(first) = self.retained() {
-                    self.records = self.records.split_off(&first);
-                    self.first = first;
+                    self.begin_at(first);
                 }
             }
             Err(error) => {
