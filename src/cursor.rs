@@ -349,7 +349,13 @@ impl<V: View> Walker<V> {
                 return Ok(None);
             }
             let generation = self.inner.rows().generation();
-            if seen == Some(generation) || self.offset < self.inner.first_offset() {
+            if self.offset < self.inner.first_offset() {
+                break;
+            }
+            if seen == Some(generation) {
+                if self.inner.may_be_newer(generation, self.offset)? {
+                    continue;
+                }
                 break;
             }
             seen = Some(generation);

@@ -435,6 +435,18 @@ impl View for Follower {
         if self.is_by_page() { self.live.control().durable() } else { self.lock().files.durable }
     }
 
+    /// A writer that opens the log takes what is no part of it out of the directory before it tells of itself.
+    fn look_if_gone(&self, segment: &Segment) -> Result<()> {
+        if self.is_by_page() || self.dir.stat(&segment.id.store_name())?.is_some() {
+            return Ok(());
+        }
+        let mut looking = self.lock();
+        let known = self.layout.load(Ordering::Acquire);
+        let found = find(&self.dir, &self.live, &self.rows.newest().segments, Some(known))?;
+        self.take_over(&mut looking, found);
+        Ok(())
+    }
+
     fn moment(&self) -> Result<Moment> {
         for looked in 1.. {
             self.published()?;
@@ -530,6 +542,8 @@ fn scan(dir: &Arc<Dir>, layout: u64) -> Result<Found> {
     let row: &[Id] = &files.live[..=end.sure + end.n];
     let (first, first_payload_bytes) =
         start.map_or((row[0].base_offset, 0), |start| (start.first_offset, start.prior_payload_bytes));
+    // Whoever trimmed may have been killed before what lies before was deleted.
+    let row = &row[row[1..].partition_point(|next| next.base_offset <= first)..];
     let limits = row.iter().skip(1).map(|id| id.base_offset).chain([offset]);
     let mut segments = memory::list_of_pieces::<_, Segment>(row.len(), SEGMENTS)?;
     segments.extend(row.iter().zip(limits).enumerate().map(|(n, (id, limit))| {

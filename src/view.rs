@@ -66,6 +66,10 @@ pub(crate) trait View: Bed {
     fn durable(&self) -> u64;
     /// How the log stands, for one who copies it.
     fn moment(&self) -> Result<Moment>;
+    /// The row is to be made anew if this segment of it has gone, though nothing told of that.
+    fn look_if_gone(&self, _segment: &Segment) -> Result<()> {
+        Ok(())
+    }
     /// Makes full segments durable, where that can be done here; a failure is seen by what is durable then.
     fn sync_full(&self) {}
     /// Whether records may still come; the error says why none will.
@@ -187,6 +191,9 @@ pub(crate) trait View: Bed {
             self.check_offset(offset)?;
             let generation = self.rows().generation();
             if seen == Some(generation) {
+                if self.may_be_newer(generation, offset)? {
+                    continue;
+                }
                 return failed.and_then(|_| Err(self.missing(offset)));
             }
             seen = Some(generation);
@@ -196,6 +203,15 @@ pub(crate) trait View: Bed {
             };
         }
         failed.and_then(|_| Err(trimmed(offset, self.first_offset())))
+    }
+
+    /// Whether there is a newer row than this one, in which the record of `offset` was not found.
+    #[cold]
+    fn may_be_newer(&self, generation: u64, offset: u64) -> Result<bool> {
+        if let Some(segment) = self.rows().newest().segment_of(offset) {
+            self.look_if_gone(segment)?;
+        }
+        Ok(self.rows().generation() != generation)
     }
 
     /// Tells of the segment of this number in the row; `None` behind the last.
@@ -218,6 +234,7 @@ pub(crate) trait View: Bed {
                 // Its files may have been deleted meanwhile; then the row is another one.
                 failed => {
                     self.published()?;
+                    self.look_if_gone(segment)?;
                     if self.rows().generation() == generation {
                         return failed.and_then(|_| Err(segment.corrupt(0, segment.id.base_offset)));
                     }

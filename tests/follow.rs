@@ -38,6 +38,14 @@ fn follow(dir: &Path) -> Log {
     Log::open(dir, &reading()).unwrap()
 }
 
+/// Copies a log's files as they are now, over those that are there.
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for name in names_in(from) {
+        fs::copy(from.join(&name), to.join(&name)).unwrap();
+    }
+}
+
 fn names_in(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -364,7 +372,8 @@ fn a_torn_tail_is_not_seen_and_not_touched() {
     }
     let store = torn.join("00000000000000000000-00000000.store");
     let mut bytes = fs::read(&store).unwrap();
-    let at = bytes.windows(16).position(|bytes| bytes == &record(22, 0)[..16]).unwrap();
+    // Behind the header, whose random bytes may look like it.
+    let at = 4096 + bytes[4096..].windows(16).position(|bytes| bytes == &record(22, 0)[..16]).unwrap();
     bytes[at..].fill(0);
     fs::write(&store, &bytes).unwrap();
     let reader = follow(&torn);
@@ -373,6 +382,99 @@ fn a_torn_tail_is_not_seen_and_not_touched() {
     reader.read(19, |payload, _| version_of(payload, 19)).unwrap();
     assert!(fs::read(&store).unwrap() == bytes);
     reader.close().unwrap();
+}
+
+/// A trim names where the log begins before it deletes what lies before; whoever is killed in between leaves that, and
+/// the next open deletes it.
+#[test]
+fn what_a_trim_left_is_no_segment_by_the_files_either() {
+    let temp = TempDir::new("follow");
+    let (dir, left) = (temp.join("log"), temp.join("left"));
+    let log = Log::open(&dir, &quick(4096)).unwrap();
+    for offset in 0..1000 {
+        log.append(&record(offset, 0)).unwrap();
+    }
+    log.sync().unwrap();
+    let base = |log: &Log, n| log.segment_at(n).unwrap().unwrap().base_offset;
+    let first = base(&log, 5) + 1;
+    copy_files(&dir, &left);
+    log.trim(first).unwrap();
+    let (segments, begins) = (log.stat().unwrap().segment_count, base(&log, 0));
+    log.close().unwrap();
+    copy_files(&dir, &left);
+    fs::remove_file(left.join("LIVE")).unwrap();
+    let reader = follow(&left);
+    let stat = reader.stat().unwrap();
+    assert_eq!((stat.first_offset, stat.next_offset, stat.segment_count), (first, 1000, segments));
+    assert_eq!(base(&reader, 0), begins);
+    assert!(left.join("00000000000000000000-00000000.store").exists());
+    let names = names_in(&left).len();
+    let log = Log::open(&left, &quick(4096)).unwrap();
+    assert!(names_in(&left).len() < names, "the open deletes what was left");
+    for n in 0..segments as usize {
+        assert_eq!(reader.segment_at(n).unwrap().unwrap().base_offset, base(&log, n));
+    }
+    assert_eq!(reader.read(first, |payload, _| version_of(payload, first)).unwrap(), 0);
+}
+
+/// An open takes a segment that holds nothing but a torn tail out of the directory, and tells of itself afterwards.
+#[test]
+fn what_an_open_has_taken_away_is_no_damage_to_who_goes_by_the_files() {
+    let temp = TempDir::new("follow");
+    let (dir, torn) = (temp.join("log"), temp.join("torn"));
+    let log = Log::open(&dir, &quick(4096)).unwrap();
+    let mut next = 0;
+    while log.stat().unwrap().segment_count < 2 {
+        log.append(&record(next, 0)).unwrap();
+        next += 1;
+    }
+    // As a power loss would, which took the ring, and of the second segment all but a piece of its first record.
+    let base = log.segment_at(1).unwrap().unwrap().base_offset;
+    copy_files(&dir, &torn);
+    fs::remove_file(torn.join("LIVE")).unwrap();
+    let store = torn.join(format!("{base:020}-00000000.store"));
+    let store = fs::OpenOptions::new().write(true).open(store).unwrap();
+    store.write_all_at(&[0; 4096], 4096).unwrap();
+    store.write_all_at(b"torn", 4096 + 100).unwrap();
+    let reader = follow(&torn);
+    assert_eq!((reader.next_offset(), reader.stat().unwrap().segment_count), (base, 2));
+    let log = Log::open(&torn, &quick(4096)).unwrap();
+    assert!(torn.join(format!("lost/{base:020}-00000000.store")).exists());
+    let segment = reader.segment_at(1).unwrap().unwrap();
+    assert_eq!((segment.base_offset, segment.epoch), (base, 1));
+    assert_eq!(log.append(&record(base, 1)).unwrap(), base);
+    assert_eq!(reader.read(base, |payload, _| version_of(payload, base)).unwrap(), 1);
+}
+
+/// Where a sync had failed, an open writes records anew, in a segment of a higher epoch, and takes the old one away.
+#[test]
+fn records_that_an_open_wrote_anew_are_found_by_who_goes_by_the_files() {
+    let temp = TempDir::new("follow");
+    let (dir, left) = (temp.join("log"), temp.join("left"));
+    let log = Log::open(&dir, &quick(4096)).unwrap();
+    for offset in 0..40 {
+        log.append(&record(offset, 0)).unwrap();
+    }
+    log.sync().unwrap();
+    copy_files(&dir, &left);
+    fs::remove_file(left.join("LIVE")).unwrap();
+    let (one, other) = (follow(&left), follow(&left));
+    let base = log.segment_at(2).unwrap().unwrap().base_offset;
+    let mut cursor = Cursor::open(&one, base).unwrap();
+    log.truncate(base).unwrap();
+    for offset in base..40 {
+        log.append(&record(offset, 1)).unwrap();
+    }
+    log.close().unwrap();
+    copy_files(&dir, &left);
+    fs::remove_file(left.join("LIVE")).unwrap();
+    for name in names_in(&left).into_iter().filter(|name| !dir.join(name).exists()) {
+        fs::remove_file(left.join(name)).unwrap();
+    }
+    for offset in base..40 {
+        assert_eq!(cursor.next().unwrap().map(|record| version_of(record.payload, offset)), Some(1));
+        assert_eq!(other.read(offset, |payload, _| version_of(payload, offset)).unwrap(), 1);
+    }
 }
 
 #[test]
