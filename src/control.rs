@@ -529,7 +529,10 @@ impl SeenControl {
         }
         let get = |at| words.as_ref().map_or_else(|| self.get(at), |words| words.get(at));
         // In this order, since the first one goes on, up to the next one.
-        let (first_offset, next_offset) = (get(FIRST_AT), get(PUBLISHED_AT));
+        let (first_offset, next_offset, payload_bytes) = (get(FIRST_AT), get(PUBLISHED_AT), get(PAYLOAD_AT));
+        // Each append stores the end before the payload bytes: an end that is the next offset's says that they are, too.
+        let words = self.at_once();
+        let get = |at| words.as_ref().map_or_else(|| self.get(at), |words| words.get(at));
         let (end, stored) = (get(END_AT), get(STORED_AT));
         let active = Id { base_offset: get(BASE_AT), epoch: u32::try_from(get(EPOCH_AT)).ok()? };
         let seen = Seen {
@@ -538,7 +541,7 @@ impl SeenControl {
             stored,
             end,
             next_offset,
-            payload_bytes: get(PAYLOAD_AT),
+            payload_bytes,
             durable: get(DURABLE_AT),
             first_offset,
             first_payload_bytes: get(FIRST_PAYLOAD_AT),

@@ -13,6 +13,7 @@ use crate::live::Live;
 use crate::memory;
 use crate::record::{Check, Slot};
 use crate::row::Rows;
+use crate::run::payload_before;
 use crate::segment::Segment;
 use crate::stat::{self, Stat};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -463,7 +464,10 @@ impl View for Follower {
             // The page's words are not of one moment while the log grows; where they are, they fit.
             if seen.end == end.position || looked > LOOKS {
                 end.payload_bytes = seen.payload_bytes.saturating_sub(active.store()?.header().prior_payload_bytes);
+                // Its two words of the beginning may be of two; what stands before it tells.
                 let Seen { first_offset, first_payload_bytes, .. } = seen;
+                let begins = segments.iter().find(|segment| segment.covers(first_offset)).unwrap_or(active);
+                let first_payload_bytes = payload_before(begins, first_offset).unwrap_or(first_payload_bytes);
                 return Ok(Moment { segments, end, first_offset, first_payload_bytes });
             }
         }

@@ -180,3 +180,49 @@ fn map_for_writing(dir: &Dir, shown: &Stat) -> Option<WordMap> {
     let whole = stat.is_same_file(shown) && stat.bytes >= RING_AT + RING_BYTES;
     whole.then(|| WordMap::new(&file, ALARM_BYTES, true).ok())?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Control, Standing};
+    use crate::testing::TempDir;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Where the end is that of the next offset, the payload bytes are too, however fast the log grows.
+    #[test]
+    fn an_end_that_fits_says_that_the_payload_bytes_do() {
+        let temp = TempDir::new();
+        let dir = temp.open();
+        let control = Control::create(&dir.open_or_create_file(LIVE).unwrap(), &[7; 16], RING_AT, RING_BYTES, true);
+        let control = control.unwrap();
+        let active = Id { base_offset: 0, epoch: 0 };
+        let none = Standing {
+            active,
+            end: 0,
+            next_offset: 0,
+            payload_bytes: 0,
+            durable: 0,
+            first_offset: 0,
+            first_payload_bytes: 0,
+            recovered_records: 0,
+            dropped_bytes: 0,
+        };
+        control.begin(&none).unwrap();
+        let live = Live::new(&dir).unwrap();
+        live.look(&dir).unwrap();
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for next in 1..3_000_000 {
+                    control.publish(next, 100 * next, 3 * next);
+                }
+                ended.store(true, Ordering::Relaxed);
+            });
+            while !ended.load(Ordering::Relaxed) {
+                if let Some(seen) = live.seen().filter(|seen| seen.end == 100 * seen.next_offset) {
+                    assert_eq!(seen.payload_bytes, 3 * seen.next_offset);
+                }
+            }
+        });
+    }
+}

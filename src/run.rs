@@ -2,7 +2,7 @@
 //! cost one call and none changes under who looks at it. It knows where in its segment it begins, and proves no record
 //! that it was not asked for.
 
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::record::{self, Check, FRAME_HEADER, FRAMES_START, Frame, Kind};
 use crate::segment::{Found, Segment};
 
@@ -135,4 +135,19 @@ pub(crate) fn each_stored(
         }
     }
     Ok(())
+}
+
+/// Payload bytes of all records before `offset`, which lies in this segment or behind its last record; they are in its
+/// store. A damaged record counts as empty.
+pub(crate) fn payload_before(segment: &Segment, offset: u64) -> Result<u64> {
+    let mut bytes = segment.store()?.header().prior_payload_bytes;
+    each_stored(segment, segment.id.base_offset..offset, Check::Trust, |frame| match frame {
+        Ok(frame) => {
+            bytes = bytes.saturating_add(frame.payload.len() as u64);
+            Ok(())
+        }
+        Err(error) if matches!(error.status(), Status::Corrupt | Status::Lost) => Ok(()),
+        Err(error) => Err(error),
+    })?;
+    Ok(bytes)
 }

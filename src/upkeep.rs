@@ -6,9 +6,9 @@ use crate::commit::Mark;
 use crate::error::{Error, Result, Status};
 use crate::fresh::{Plan, Prepared, fresh_header};
 use crate::id::{Id, OFFSET_END};
-use crate::record::{Cause, Check, FRAMES_START, Header};
+use crate::record::{Cause, FRAMES_START, Header};
 use crate::row::{Room, Row};
-use crate::run::each_stored;
+use crate::run::payload_before;
 use crate::seeded::{Bug, seeded};
 use crate::segment::Segment;
 use crate::start::{START, Start};
@@ -198,19 +198,4 @@ fn drop_from_row(
 fn remove(dir: &Dir, segment: &Segment) {
     let _ = dir.unlink(&segment.id.store_name());
     let _ = dir.unlink(&segment.id.index_name());
-}
-
-/// Payload bytes of all records before `offset`, which lies in this segment or behind its last record; they are in its
-/// store. A damaged record counts as empty.
-fn payload_before(segment: &Segment, offset: u64) -> Result<u64> {
-    let mut bytes = segment.store()?.header().prior_payload_bytes;
-    each_stored(segment, segment.id.base_offset..offset, Check::Trust, |frame| match frame {
-        Ok(frame) => {
-            bytes = bytes.saturating_add(frame.payload.len() as u64);
-            Ok(())
-        }
-        Err(error) if matches!(error.status(), Status::Corrupt | Status::Lost) => Ok(()),
-        Err(error) => Err(error),
-    })?;
-    Ok(bytes)
 }

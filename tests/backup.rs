@@ -6,6 +6,7 @@ mod support;
 
 use seglog::{Config, Cursor, Log, Status, Sync, flags};
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -249,6 +250,24 @@ fn backups_beside_a_busy_writer_are_of_one_moment() {
         }
         drop(stop_writer);
     });
+}
+
+/// The control page's words of where the log begins are stored one by one: a copy that a reader makes in between does not
+/// believe that they belong together.
+#[test]
+fn a_copy_by_a_reader_counts_the_bytes_before_its_first_record_itself() {
+    const FIRST_PAYLOAD: u64 = 240;
+    let (dir, to) = (Scratch::new(), Scratch::new());
+    let log = Log::open(dir.path(), &config()).unwrap();
+    append(&log, 200);
+    for first in [0, 1, 77, 199, 200] {
+        log.trim(first).unwrap();
+        let live = std::fs::OpenOptions::new().write(true).open(dir.join("LIVE")).unwrap();
+        live.write_all_at(&12_u64.to_le_bytes(), FIRST_PAYLOAD).unwrap();
+        let path = to.join(&first.to_string());
+        Log::open(dir.path(), &reading()).unwrap().backup(&path).unwrap();
+        assert_eq!(check_copy(&path), (first, 200));
+    }
 }
 
 /// Lets a thread end, even where the test fails.

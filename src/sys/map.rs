@@ -280,8 +280,9 @@ impl WordMap {
         self.words().get(at / 8).map_or(Ok(()), |word| futex::wake(word, bits))
     }
 
-    /// Stores a number of 8 bytes at `at`, a multiple of 8, with release order, after those that stand behind it. They
-    /// are bounded once, since each append does this. `false` behind the end.
+    /// Stores a number of 8 bytes at `at`, a multiple of 8, with release order, after those that stand behind it, each of
+    /// which is stored after the one before it. They are bounded once, since each append does this. `false` behind the
+    /// end.
     #[inline]
     pub(crate) fn store_behind_first(&self, at: usize, first: u64, behind: [u64; 2]) -> bool {
         let words = self.words().get(at / 8..at / 8 + 3).filter(|_| self.writable);
@@ -289,7 +290,7 @@ impl WordMap {
         let bytes = || [(at, [first, behind[0], behind[1]].map(u64::to_le_bytes).concat())];
         self.place.stored(at, 24, bytes, || {
             for (word, value) in rest.iter().zip(behind) {
-                word.store(value.to_le(), Ordering::Relaxed);
+                word.store(value.to_le(), Ordering::Release);
             }
             word.store(first.to_le(), Ordering::Release);
         });
