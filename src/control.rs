@@ -388,6 +388,19 @@ impl Words {
     }
 }
 
+/// The page as it is, or as it was when it was read by one call.
+struct Look<'a> {
+    page: &'a SeenControl,
+    words: Option<Words>,
+}
+
+impl Look<'_> {
+    #[inline(always)]
+    fn get(&self, at: usize) -> u64 {
+        self.words.as_ref().map_or_else(|| self.page.get(at), |words| words.get(at))
+    }
+}
+
 /// What the page said of one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
@@ -462,6 +475,13 @@ impl SeenControl {
         self.page.at_once(PUBLISHED_AT).map(Words)
     }
 
+    /// The page's words at this layout; `None` if they were read by one call, and it was another one.
+    #[inline(always)]
+    fn look(&self, layout: u64) -> Option<Look<'_>> {
+        let words = self.at_once();
+        words.as_ref().is_none_or(|words| words.get(LAYOUT_AT) == layout).then_some(Look { page: self, words })
+    }
+
     /// First offset, next offset and layout, likewise.
     #[inline]
     pub(crate) fn bounds(&self) -> Option<(u64, u64, u64)> {
@@ -471,11 +491,7 @@ impl SeenControl {
     /// A word at this layout; `None` if it is another one.
     #[inline(always)]
     fn get_at(&self, at: usize, layout: u64) -> Option<u64> {
-        let found = match self.at_once() {
-            None => self.get(at),
-            Some(words) if words.get(LAYOUT_AT) != layout => return None,
-            Some(words) => words.get(at),
-        };
+        let found = self.look(layout)?.get(at);
         (self.layout() == layout).then_some(found)
     }
 
@@ -508,11 +524,7 @@ impl SeenControl {
     /// A word that changes with the active segment.
     #[inline]
     fn get_in_change(&self, at: usize, layout: u64) -> Option<u64> {
-        let found = match self.at_once() {
-            None => self.get(at),
-            Some(words) if words.get(LAYOUT_AT) != layout => return None,
-            Some(words) => words.get(at),
-        };
+        let found = self.look(layout)?.get(at);
         // Pairs with the fence in `change`.
         fence(Ordering::Acquire);
         (self.layout() == layout).then_some(found)
@@ -523,18 +535,14 @@ impl SeenControl {
         if layout == 0 || layout % 2 == 1 || self.layout() != layout {
             return None;
         }
-        let words = self.at_once();
-        if words.as_ref().is_some_and(|words| words.get(LAYOUT_AT) != layout) {
-            return None;
-        }
-        let get = |at| words.as_ref().map_or_else(|| self.get(at), |words| words.get(at));
+        let look = self.look(layout)?;
         // In this order, since the first one goes on, up to the next one.
-        let (first_offset, next_offset, payload_bytes) = (get(FIRST_AT), get(PUBLISHED_AT), get(PAYLOAD_AT));
-        // Each append stores the end before the payload bytes: an end that is the next offset's says that they are, too.
-        let words = self.at_once();
-        let get = |at| words.as_ref().map_or_else(|| self.get(at), |words| words.get(at));
-        let (end, stored) = (get(END_AT), get(STORED_AT));
-        let active = Id { base_offset: get(BASE_AT), epoch: u32::try_from(get(EPOCH_AT)).ok()? };
+        let (first_offset, next_offset) = (look.get(FIRST_AT), look.get(PUBLISHED_AT));
+        let payload_bytes = look.get(PAYLOAD_AT);
+        // Each append stores the end before the payload bytes: where the end is the next offset's, they are, too.
+        let look = self.look(layout)?;
+        let (end, stored) = (look.get(END_AT), look.get(STORED_AT));
+        let active = Id { base_offset: look.get(BASE_AT), epoch: u32::try_from(look.get(EPOCH_AT)).ok()? };
         let seen = Seen {
             layout,
             active,
@@ -542,9 +550,9 @@ impl SeenControl {
             end,
             next_offset,
             payload_bytes,
-            durable: get(DURABLE_AT),
+            durable: look.get(DURABLE_AT),
             first_offset,
-            first_payload_bytes: get(FIRST_PAYLOAD_AT),
+            first_payload_bytes: look.get(FIRST_PAYLOAD_AT),
         };
         fence(Ordering::Acquire);
         // No writer says so; a page of any bytes may.

@@ -74,7 +74,7 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "follow",
         &[
-            "config", "control", "ending", "error", "event", "files", "id", "live", "memory", "record", "row",
+            "config", "control", "ending", "error", "event", "files", "id", "live", "memory", "record", "row", "run",
             "segment", "stat", "sync", "sys", "tail", "view", "waiting",
         ],
     ),

@@ -280,9 +280,9 @@ impl WordMap {
         self.words().get(at / 8).map_or(Ok(()), |word| futex::wake(word, bits))
     }
 
-    /// Stores a number of 8 bytes at `at`, a multiple of 8, with release order, after those that stand behind it, each of
-    /// which is stored after the one before it. They are bounded once, since each append does this. `false` behind the
-    /// end.
+    /// Stores a number of 8 bytes at `at`, a multiple of 8, with release order, after those that stand behind it, each
+    /// of which is stored after the one before it. They are bounded once, since each append does this. `false` behind
+    /// the end.
     #[inline]
     pub(crate) fn store_behind_first(&self, at: usize, first: u64, behind: [u64; 2]) -> bool {
         let words = self.words().get(at / 8..at / 8 + 3).filter(|_| self.writable);
