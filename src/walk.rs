@@ -20,7 +20,15 @@ impl Budget {
 /// Positions / 8 of the records from `base` to `limit` that stand below `end`, and whether each was proved. Damaged
 /// ones have the place where they should stand, or 0. Behind a damaged frame the next good one is taken from the old
 /// index where that helps, else looked for at each eighth byte; it counts only if the one behind it is good as well.
-pub(crate) fn walk(file: &File, store: &Store, limit: u64, end: u64, hints: &Index) -> Result<(Vec<u32>, bool)> {
+/// Where the segment's end is known, by `limit` or since `end` is that of records, a SEAL before it is damage as well.
+pub(crate) fn walk(
+    file: &File,
+    store: &Store,
+    limit: u64,
+    end: u64,
+    hints: &Index,
+    may_be_sealed: bool,
+) -> Result<(Vec<u32>, bool)> {
     let (seed, base) = (store.header().seed, store.header().base_offset);
     let mut scan = Scan::new(file, seed, store.bytes());
     let end = end.min(store.bytes());
@@ -30,8 +38,7 @@ pub(crate) fn walk(file: &File, store: &Store, limit: u64, end: u64, hints: &Ind
     while offset < limit && position < end {
         let (next_position, next_offset) = match scan.frame(position, offset)? {
             Some(head) if head.kind != Kind::Seal => (position + head.frame_bytes(), offset + 1),
-            Some(_) if limit == u64::MAX => break,
-            // Where the segment's end is known, a SEAL before it is damage as well.
+            Some(_) if may_be_sealed && limit == u64::MAX => break,
             _ => {
                 whole = false;
                 let place = Place { position, offset, end, limit, base };

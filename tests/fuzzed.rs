@@ -153,6 +153,42 @@ fn a_seal_before_a_full_segments_end_costs_its_record_and_no_other() {
     }
 }
 
+/// `directory`: the same in the segment that is being written, for who follows the log and has no index: a walk ended at the
+/// SEAL, and the records that were in the ring still were called damaged.
+#[test]
+fn a_seal_in_the_segment_that_is_written_costs_who_follows_its_record_and_no_other() {
+    let dir = Scratch::new();
+    let log =
+        Log::open(dir.path(), &Config { segment_max_bytes: 1 << 20, flags: flags::NO_THREAD, ..small() }).unwrap();
+    append(&log, 30, 1);
+    log.sync().unwrap();
+    append(&log, 30, 1);
+    let path = dir.join("00000000000000000000-00000000.store");
+    let bytes = std::fs::read(&path).unwrap();
+    let seed = u32::from_le_bytes(*bytes[28..].first_chunk().unwrap());
+    let lie = frame(seed, 0, 0, FRAME | SEAL, b"");
+    let (first, second) = (frames(&bytes)[0], frames(&bytes)[1]);
+    assert!(first.start + lie.len() <= second.start);
+    std::fs::File::options().write(true).open(&path).unwrap().write_all_at(&lie, first.start as u64).unwrap();
+    std::fs::remove_file(path.with_extension("index")).unwrap();
+    // The ring, a MiB at LIVE's end, has gone on since.
+    let live = std::fs::File::options().write(true).open(dir.join("LIVE")).unwrap();
+    let ring = live.metadata().unwrap().len() - (1 << 20);
+    live.write_all_at(&[0; 16], ring + first.start as u64).unwrap();
+    for io in [Io::File, Io::Mapped] {
+        let reader = Log::open(dir.path(), &Config { io, flags: flags::READ_ONLY, ..Config::default() }).unwrap();
+        assert_eq!(reader.read(0, |_, _| ()).unwrap_err().status(), Status::Corrupt);
+        let mut cursor = Cursor::open(&reader, 1).unwrap();
+        for offset in (1..60).rev() {
+            let read = reader.read(offset, |bytes, _| bytes.to_vec()).map_err(|error| error.to_string());
+            assert_eq!(read, Ok(payload(offset)), "{io:?}");
+        }
+        for offset in 1..60 {
+            assert_eq!(cursor.next().unwrap().unwrap().payload, payload(offset), "{io:?}");
+        }
+    }
+}
+
 /// `directory`: LIVE's page said that the first record is one behind the next one, and who followed the log said so too.
 #[test]
 fn a_page_whose_first_record_is_behind_its_next_one_is_not_believed() {
