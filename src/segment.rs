@@ -503,7 +503,7 @@ impl Segment {
         if n >= walked.records && stored > walked.stored {
             let index = files.rebuilt.get().unwrap_or(&files.index);
             let file = self.dir.open_read(&self.id.store_name())?;
-            let (entries, whole) = walk(&file, &files.store, self.limit(), stored, index, true)?;
+            let (entries, whole) = walk(&file, &files.store, self.limit(), stored, index)?;
             *walked = Walked { records: entries.len() as u64, stored, ..Walked::default() };
             if files.index.writable() {
                 for (n, entry) in (0..).zip(&entries) {
@@ -551,7 +551,7 @@ impl Segment {
             // A damaged frame: past it, as far as the store goes.
             walked.stored = stored;
             let file = self.dir.open_read(&self.id.store_name())?;
-            let (entries, _) = walk(&file, &files.store, self.limit(), stored, &files.index, false)?;
+            let (entries, _) = walk(&file, &files.store, self.limit(), stored, &files.index)?;
             let last = entries.last().map_or(0, |entry| u64::from(*entry) * 8);
             let bytes = in_store(last, base + (entries.len() as u64).saturating_sub(1))?.unwrap_or(0);
             if last + bytes > walked.next_position {

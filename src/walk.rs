@@ -20,15 +20,8 @@ impl Budget {
 /// Positions / 8 of the records from `base` to `limit` that stand below `end`, and whether each was proved. Damaged
 /// ones have the place where they should stand, or 0. Behind a damaged frame the next good one is taken from the old
 /// index where that helps, else looked for at each eighth byte; it counts only if the one behind it is good as well.
-/// Where the segment's end is known, by `limit` or since `end` is that of records, a SEAL before it is damage as well.
-pub(crate) fn walk(
-    file: &File,
-    store: &Store,
-    limit: u64,
-    end: u64,
-    hints: &Index,
-    may_be_sealed: bool,
-) -> Result<(Vec<u32>, bool)> {
+/// A SEAL ends the records; where others stand behind it, it is damage as well.
+pub(crate) fn walk(file: &File, store: &Store, limit: u64, end: u64, hints: &Index) -> Result<(Vec<u32>, bool)> {
     let (seed, base) = (store.header().seed, store.header().base_offset);
     let mut scan = Scan::new(file, seed, store.bytes());
     let end = end.min(store.bytes());
@@ -38,11 +31,11 @@ pub(crate) fn walk(
     while offset < limit && position < end {
         let (next_position, next_offset) = match scan.frame(position, offset)? {
             Some(head) if head.kind != Kind::Seal => (position + head.frame_bytes(), offset + 1),
-            Some(_) if may_be_sealed && limit == u64::MAX => break,
-            _ => {
-                whole = false;
+            seal => {
                 let place = Place { position, offset, end, limit, base };
-                match resync(&mut scan, &place, hints, &mut budget, seed)? {
+                let behind = resync(&mut scan, &place, hints, &mut budget, seed)?;
+                whole &= seal.is_some() && behind.is_none();
+                match behind {
                     Some(found) => found,
                     None => break,
                 }

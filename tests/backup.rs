@@ -6,8 +6,7 @@ mod support;
 
 use seglog::{Config, Cursor, Log, Status, Sync, flags};
 use std::fs;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -38,12 +38,23 @@ fn follow(dir: &Path) -> Log {
     Log::open(dir, &reading()).unwrap()
 }
 
-/// Copies a log's files as they are now, over those that are there.
-fn copy_files(from: &Path, to: &Path) {
+/// Copies a log's files but for LIVE as they are now, over those that are there: what a power loss would leave, of what has
+/// been written.
+fn copy_without_live(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
-    for name in names_in(from) {
+    for name in names_in(from).into_iter().filter(|name| name != "LIVE") {
         fs::copy(from.join(&name), to.join(&name)).unwrap();
     }
+}
+
+/// A log of so many records of version 0, all of them durable.
+fn filled(dir: &Path, records: u64) -> Log {
+    let log = Log::open(dir, &quick(4096)).unwrap();
+    for offset in 0..records {
+        log.append(&record(offset, 0)).unwrap();
+    }
+    log.sync().unwrap();
+    log
 }
 
 fn names_in(dir: &Path) -> Vec<String> {
@@ -366,10 +377,7 @@ fn a_torn_tail_is_not_seen_and_not_touched() {
     log.sync().unwrap();
     // As a power loss would: without the ring, and with the last record of the batch cut off, behind the last slot.
     let torn = dir.with_extension("torn");
-    fs::create_dir(&torn).unwrap();
-    for name in names_in(&dir).into_iter().filter(|name| name.contains("store") || name.contains("index")) {
-        fs::copy(dir.join(&name), torn.join(&name)).unwrap();
-    }
+    copy_without_live(&dir, &torn);
     let store = torn.join("00000000000000000000-00000000.store");
     let mut bytes = fs::read(&store).unwrap();
     // Behind the header, whose random bytes may look like it.
@@ -390,19 +398,14 @@ fn a_torn_tail_is_not_seen_and_not_touched() {
 fn what_a_trim_left_is_no_segment_by_the_files_either() {
     let temp = TempDir::new("follow");
     let (dir, left) = (temp.join("log"), temp.join("left"));
-    let log = Log::open(&dir, &quick(4096)).unwrap();
-    for offset in 0..1000 {
-        log.append(&record(offset, 0)).unwrap();
-    }
-    log.sync().unwrap();
+    let log = filled(&dir, 1000);
     let base = |log: &Log, n| log.segment_at(n).unwrap().unwrap().base_offset;
     let first = base(&log, 5) + 1;
-    copy_files(&dir, &left);
+    copy_without_live(&dir, &left);
     log.trim(first).unwrap();
     let (segments, begins) = (log.stat().unwrap().segment_count, base(&log, 0));
     log.close().unwrap();
-    copy_files(&dir, &left);
-    fs::remove_file(left.join("LIVE")).unwrap();
+    copy_without_live(&dir, &left);
     let reader = follow(&left);
     let stat = reader.stat().unwrap();
     assert_eq!((stat.first_offset, stat.next_offset, stat.segment_count), (first, 1000, segments));
@@ -430,8 +433,7 @@ fn what_an_open_has_taken_away_is_no_damage_to_who_goes_by_the_files() {
     }
     // As a power loss would, which took the ring, and of the second segment all but a piece of its first record.
     let base = log.segment_at(1).unwrap().unwrap().base_offset;
-    copy_files(&dir, &torn);
-    fs::remove_file(torn.join("LIVE")).unwrap();
+    copy_without_live(&dir, &torn);
     let store = torn.join(format!("{base:020}-00000000.store"));
     let store = fs::OpenOptions::new().write(true).open(store).unwrap();
     store.write_all_at(&[0; 4096], 4096).unwrap();
@@ -451,13 +453,8 @@ fn what_an_open_has_taken_away_is_no_damage_to_who_goes_by_the_files() {
 fn records_that_an_open_wrote_anew_are_found_by_who_goes_by_the_files() {
     let temp = TempDir::new("follow");
     let (dir, left) = (temp.join("log"), temp.join("left"));
-    let log = Log::open(&dir, &quick(4096)).unwrap();
-    for offset in 0..40 {
-        log.append(&record(offset, 0)).unwrap();
-    }
-    log.sync().unwrap();
-    copy_files(&dir, &left);
-    fs::remove_file(left.join("LIVE")).unwrap();
+    let log = filled(&dir, 40);
+    copy_without_live(&dir, &left);
     let (one, other) = (follow(&left), follow(&left));
     let base = log.segment_at(2).unwrap().unwrap().base_offset;
     let mut cursor = Cursor::open(&one, base).unwrap();
@@ -466,8 +463,7 @@ fn records_that_an_open_wrote_anew_are_found_by_who_goes_by_the_files() {
         log.append(&record(offset, 1)).unwrap();
     }
     log.close().unwrap();
-    copy_files(&dir, &left);
-    fs::remove_file(left.join("LIVE")).unwrap();
+    copy_without_live(&dir, &left);
     for name in names_in(&left).into_iter().filter(|name| !dir.join(name).exists()) {
         fs::remove_file(left.join(name)).unwrap();
     }

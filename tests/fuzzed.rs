@@ -153,8 +153,28 @@ fn a_seal_before_a_full_segments_end_costs_its_record_and_no_other() {
     }
 }
 
-/// `directory`: the same in the segment that is being written, for who follows the log and has no index: a walk ended at the
-/// SEAL, and the records that were in the ring still were called damaged.
+/// The same in the last segment, which takes more records, where there is no index.
+#[test]
+fn a_seal_before_the_last_segments_end_costs_its_record_and_no_other() {
+    let (header, slot, mut store) = one_segment();
+    let first = frames(&store)[0].start;
+    let lie = frame(header.seed, 0, 0, FRAME | SEAL, b"");
+    store[first..first + lie.len()].copy_from_slice(&lie);
+    store[2048..2048 + 48].copy_from_slice(&slot.bytes(header.seed));
+    for (io, read_only) in EACH_WAY {
+        let dir = Scratch::new();
+        one_file(&header, store.clone()).put(dir.path());
+        let log = Log::open(dir.path(), &Config { io, flags: read_only, ..small() }).unwrap();
+        assert_eq!(log.read(0, |_, _| ()).unwrap_err().status(), Status::Corrupt);
+        for offset in 1..10 {
+            let read = log.read(offset, |bytes, _| bytes.to_vec()).map_err(|error| error.to_string());
+            assert_eq!(read, Ok(payload(offset)), "{io:?} {read_only}");
+        }
+    }
+}
+
+/// `directory`: the same for who follows its writer: a walk ended at the SEAL, and the records that were in the ring still
+/// were called damaged.
 #[test]
 fn a_seal_in_the_segment_that_is_written_costs_who_follows_its_record_and_no_other() {
     let dir = Scratch::new();
