@@ -24,6 +24,7 @@ impl Log {
         if !is_needed()? {
             return Ok(());
         }
+        inner.keep_cuts()?;
         inner.commit.in_office(&inner.control, || {
             if !is_needed()? {
                 return Ok(());
@@ -64,6 +65,7 @@ impl Log {
     pub fn reset(&self, next_offset: u64) -> Result<()> {
         let inner = self.writing()?;
         let cut = Cut::all(next_offset)?;
+        inner.keep_cuts()?;
         inner.cut_unreserved(|| {
             inner.lead(&inner.mark())?;
             Ok(inner.cut(&cut)?.then_some(()))
@@ -79,6 +81,18 @@ impl Inner {
         let beginning = Beginning::make_durable(&self.parts(), &mark, before)?;
         beginning.take_place(&self.parts(), &self.writer);
         Ok(())
+    }
+
+    /// Brings positions back to where the log was cut since they were saved, before the segments that tell of that cut
+    /// go. Not in office, since whoever saves one of them may be waited for: should a cut come in between, then what it
+    /// brings back lies no further than what goes with it.
+    fn keep_cuts(&self) -> Result<()> {
+        let row = self.rows().newest();
+        // In the first epoch nothing was ever cut.
+        if row.segments.last().is_none_or(|last| last.id.epoch == 0) {
+            return Ok(());
+        }
+        position::bring_back(self.dir(), self.log_id(), &row.segments, self.published_now())
     }
 
     /// What the log keeps.
@@ -99,6 +113,7 @@ impl Inner {
         if !self.retention().is_asked() || due()?.is_none() {
             return Ok(());
         }
+        self.keep_cuts()?;
         self.commit.in_office(&self.control, || {
             // Others may have taken records away meanwhile.
             due()?.map_or(Ok(()), |before| self.begin_at(before))

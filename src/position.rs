@@ -73,8 +73,8 @@ pub(crate) fn lowest(view: &impl View) -> Result<Option<u64>> {
     Ok(lowest)
 }
 
-/// Where records were dropped since the value was saved: the first segment of a higher epoch begins there, or, where
-/// that one was trimmed away, no later than the log does. Never behind the log's end.
+/// Where records were dropped since the value was saved: the first segment of a higher epoch begins there. (Before one
+/// is trimmed away, it has brought back what lay beyond it.) Never behind the log's end.
 fn brought_back(segments: &[Arc<Segment>], value: &Value, next: u64) -> u64 {
     // Epochs never go down along the row.
     let since = segments.partition_point(|segment| segment.id.epoch <= value.epoch);
@@ -82,9 +82,9 @@ fn brought_back(segments: &[Arc<Segment>], value: &Value, next: u64) -> u64 {
     value.first.min(cut).min(next)
 }
 
-/// Brings back, durably, what lies beyond the log's end when it is opened: a power loss took records that had been
-/// consumed, and others will get their offsets. Before anything is appended. One that cannot be read stays: nobody gets
-/// an offset from it.
+/// Brings back, durably, what lies beyond a cut, or beyond the log's end when it is opened: a power loss took records
+/// that had been consumed, and others will get their offsets. Before anything is appended, and before the segments go
+/// that tell of the cut. One that cannot be read stays: nobody gets an offset from it.
 pub(crate) fn bring_back(dir: &Dir, log_id: [u8; 16], segments: &[Arc<Segment>], next: u64) -> Result<()> {
     if !POSITIONS.is_there(dir)? {
         return Ok(());

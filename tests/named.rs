@@ -186,6 +186,60 @@ fn a_power_loss_brings_positions_back_to_where_the_log_ends() {
     expected(&Log::open(dir.path(), &config()).unwrap());
 }
 
+/// Found by `make fuzz`, in a sequence of calls: a reset, and then another one that left no segment of the first, made of a
+/// position what the second one's offset allows. So did a trim, or retention, of the segments that told of a truncation:
+/// a consumer that was to see what took the place of the dropped records began behind it.
+#[test]
+fn where_the_log_was_cut_is_known_when_the_segments_that_told_of_it_are_gone() {
+    let cut_log = |retain_bytes: u64| {
+        let dir = Scratch::new();
+        let log = Log::open(dir.path(), &Config { retain_bytes, ..config() }).unwrap();
+        append(&log, 100);
+        log.position_save("beyond", 90).unwrap();
+        log.position_save("exact", 50).unwrap();
+        log.position_save("before", 20).unwrap();
+        log.truncate(50).unwrap();
+        (dir, log)
+    };
+    let expected = |dir: &Scratch, log: Log| {
+        let check = |log: &Log| {
+            assert_eq!(["beyond", "exact", "before"].map(|name| log.position_load(name).unwrap()), [50, 50, 20]);
+        };
+        check(&log);
+        check(&Log::open(dir.path(), &read_only()).unwrap());
+        log.close().unwrap();
+        check(&Log::open(dir.path(), &config()).unwrap());
+    };
+    let (dir, log) = cut_log(0);
+    append(&log, 200);
+    log.trim(200).unwrap();
+    assert!(log.segment_at(0).unwrap().unwrap().base_offset > 90, "no segment tells of the cut any more");
+    expected(&dir, log);
+
+    let (dir, log) = cut_log(100_000);
+    append(&log, 1000);
+    assert!(log.segment_at(0).unwrap().unwrap().base_offset > 90, "no segment tells of the cut any more");
+    expected(&dir, log);
+
+    let (dir, log) = cut_log(0);
+    log.reset(1 << 40).unwrap();
+    append(&log, 1);
+    expected(&dir, log);
+
+    // One reset behind another, and a position that was saved long before both.
+    let dir = Scratch::new();
+    let log = Log::open(dir.path(), &config()).unwrap();
+    append(&log, 100);
+    log.position_save("beyond", 90).unwrap();
+    log.position_save("exact", 50).unwrap();
+    log.position_save("before", 20).unwrap();
+    log.reset(50).unwrap();
+    append(&log, 200);
+    log.trim(200).unwrap();
+    log.reset(1 << 40).unwrap();
+    expected(&dir, log);
+}
+
 // --- many processes --------------------------------------------------------------------------------------------------
 
 const CHILD: &str = "SEGLOG_NAMED_CHILD";
