@@ -5,12 +5,14 @@
 use crate::error::{Error, Result, Status};
 use crate::files::Files;
 use crate::id::{Id, OFFSET_END};
+use crate::memory;
 use crate::record::{self, FRAMES_START, Header, Kind, Slot};
 use crate::seeded::{Bug, seeded};
 use crate::start::{START, Start};
 use crate::store::{self, FirstPage, Scan};
 use crate::sys::Dir;
 use crate::tail::{OldTail, RING_BYTES};
+use std::ops::Range;
 
 /// A place between two records.
 #[derive(Debug, Clone, Copy)]
@@ -68,10 +70,18 @@ impl Place {
 pub(crate) struct Scanned {
     /// Behind the last whole record or batch.
     pub good: Place,
-    /// Where it stopped; ahead of `good` if it stopped inside a batch.
-    pub stopped: Place,
+    /// Where it stopped; ahead of `good` if it stopped inside a batch of the store.
+    stopped: Place,
     /// Positions / 8 of the records from where it began.
     pub entries: Vec<u32>,
+}
+
+impl Scanned {
+    /// Back to behind the last whole record or batch; it began at the offset `first`.
+    fn go_back(&mut self, first: u64) {
+        self.stopped = self.good;
+        self.entries.truncate(self.good.offset.saturating_sub(first) as usize);
+    }
 }
 
 /// First pages of the segments from the last one that has a durable slot to the end, in that order. Segments below the
@@ -159,8 +169,8 @@ pub(crate) struct End {
     /// Where the scan of that one began.
     pub start: Place,
     pub scanned: Scanned,
-    /// Where the scan of its store, without the ring, stopped.
-    pub in_store: Place,
+    /// From where to where its frames are in the ring alone.
+    pub in_ring: Vec<Range<u64>>,
     /// Every record below it was durable.
     pub durable: u64,
     pub records_behind_mark: u64,
@@ -185,17 +195,23 @@ pub(crate) fn find_end(
         let next_base = pages.get(n + 1).map(|next| next.header.base_offset);
         let start = start_of(page)?;
         let durable = *durable.get_or_insert(start.offset.min(next_base.unwrap_or(u64::MAX)));
-        let mut scanned = scan(page, start, next_base.unwrap_or(u64::MAX))?;
-        let in_store = scanned.good;
+        let mut scanned = Scanned { good: start, stopped: start, entries: Vec::new() };
+        let mut frames = Scan::new(&page.file, page.header.seed, page.bytes);
+        scan(&mut frames, next_base.unwrap_or(u64::MAX), &mut scanned)?;
+        let mut in_ring = Vec::new();
         if let (None, Some(old_tail)) = (next_base, old_tail) {
-            scan_ring(page, start.offset, &mut scanned, old_tail)?;
+            // A power loss may have left frames in the one that the other lacks, and the other way round behind them.
+            while let Some(run) = scan_ring(page, start.offset, &mut scanned, old_tail)? {
+                memory::push(&mut in_ring, run, "what is in the ring alone")?;
+                scan(&mut frames, u64::MAX, &mut scanned)?;
+            }
         }
         records_behind_mark += scanned.good.offset.saturating_sub(start.offset);
         match next_base {
             Some(next) if scanned.good.offset >= next => {}
             Some(next) if scanned.good.sealed && !names_may_lack => return Err(gap(page, scanned.good.offset, next)),
             _ => {
-                return Ok(End { n, start, scanned, in_store, durable, records_behind_mark, sure });
+                return Ok(End { n, start, scanned, in_ring, durable, records_behind_mark, sure });
             }
         }
     }
@@ -227,28 +243,25 @@ fn start_of(page: &FirstPage) -> Result<Place> {
     Ok(Place::behind(&slot))
 }
 
-/// Reads frames from `start` on while they are good and below the offset `limit`.
-fn scan(page: &FirstPage, start: Place, limit: u64) -> Result<Scanned> {
-    let mut scan = Scan::new(&page.file, page.header.seed, page.bytes);
-    let mut scanned = Scanned { good: start, stopped: start, entries: Vec::new() };
+/// Reads frames of the store on while they are good and below the offset `limit`.
+fn scan(frames: &mut Scan<'_>, limit: u64, scanned: &mut Scanned) -> Result<()> {
     while scanned.stopped.offset < limit && !scanned.stopped.sealed {
-        let Some(head) = scan.frame(scanned.stopped.position, scanned.stopped.offset)? else { break };
-        take(&mut scanned, &head)?;
+        let Some(head) = frames.frame(scanned.stopped.position, scanned.stopped.offset)? else { break };
+        take(scanned, &head)?;
     }
     if scanned.stopped.offset >= limit {
         // The next segment begins here, be it inside a batch: a truncation may cut one.
         scanned.good = scanned.stopped;
     }
-    Ok(scanned)
+    Ok(())
 }
 
-/// Goes on in the ring, where each frame must be exactly the next one. It begins behind the last whole batch in the
-/// store, not where the scan of the store stopped: what stands there may be a part of a batch that was refused, and
-/// what was acknowledged in its place is in the ring.
-fn scan_ring(page: &FirstPage, first: u64, scanned: &mut Scanned, old_tail: &OldTail) -> Result<()> {
-    scanned.stopped = scanned.good;
-    scanned.entries.truncate(scanned.good.offset.saturating_sub(first) as usize);
-    let start = scanned.stopped.position;
+/// Goes on in the ring, where each frame must be exactly the next one, and says what was found. It begins behind the
+/// last whole batch in the store, not where the scan of the store stopped: what stands there may be a part of a batch
+/// that was refused, and what was acknowledged in its place is in the ring. It ends behind a whole batch as well.
+fn scan_ring(page: &FirstPage, first: u64, scanned: &mut Scanned, old_tail: &OldTail) -> Result<Option<Range<u64>>> {
+    scanned.go_back(first);
+    let start = scanned.good.position;
     while !scanned.stopped.sealed {
         let place = scanned.stopped;
         let Some(frame) = old_tail.frame(place.position, page.header.seed, place.offset) else { break };
@@ -257,7 +270,8 @@ fn scan_ring(page: &FirstPage, first: u64, scanned: &mut Scanned, old_tail: &Old
         }
         take(scanned, &frame.head)?;
     }
-    Ok(())
+    scanned.go_back(first);
+    Ok(Some(start..scanned.good.position).filter(|run| !run.is_empty()))
 }
 
 fn take(scanned: &mut Scanned, head: &record::Head) -> Result<()> {

@@ -151,12 +151,14 @@ fn settle(
     // poison of an older row.)
     let poisoned_from = old.page.poisoned_from(&log_id).map(|from| from.max(live[0].base_offset));
     let was_clean = end.records_behind_mark == 0 && n == 0 && pages[n].slot.is_some();
-    if good.position > end.in_store.position {
+    if !end.in_ring.is_empty() {
         // Only the last one was opened for writing, and behind this one names may stand that never got a header.
         pages[n].file = dir.open_write(&live[end.sure + n].store_name())?;
-        let run = old.tail.run(end.in_store.position, good.position);
-        pages[n].file.allocate(end.in_store.position, run.len() as u64)?;
-        pages[n].file.write_at(run, end.in_store.position)?;
+    }
+    for run in &end.in_ring {
+        let bytes = old.tail.run(run.start, run.end);
+        pages[n].file.allocate(run.start, bytes.len() as u64)?;
+        pages[n].file.write_at(bytes, run.start)?;
     }
     if !was_clean && !seeded(Bug::RecoveredUnsynced) {
         let synced = pages[..=n].iter().try_for_each(|page| page.file.sync()).and_then(|()| dir.sync());

@@ -70,7 +70,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("view", &["config", "error", "record", "row", "segment", "stat", "sync", "sys", "tail", "waiting"]),
     ("position", &["error", "named", "segment", "slots", "sync", "sys", "view"]),
     ("time", &["error", "row", "view"]),
-    ("ending", &["error", "files", "id", "record", "seeded", "start", "store", "sys", "tail"]),
+    ("ending", &["error", "files", "id", "memory", "record", "seeded", "start", "store", "sys", "tail"]),
     (
         "follow",
         &[
