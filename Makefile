@@ -182,9 +182,9 @@ help:
 	@echo 'make uninstall  takes them away again; with the same variables'
 	@echo 'make clean      removes what was built'
 
-.PHONY: all build examples demo check races tsan asan mutants coverage fuzz campaign campaign-disks campaign-follow campaign-model campaign-fuzz campaign-asan campaign-crash crash seeded bench bench-packages bench-peers-check bench-report bench-publish bench-limits bench-quick bench-check bench-waits install uninstall clean help
+.PHONY: all build examples demo check races tsan asan mutants coverage fuzz campaign campaign-disks campaign-follow campaign-model campaign-fuzz campaign-asan campaign-crash crash seeded bench bench-packages bench-peers-check bench-report bench-publish bench-limits bench-quick bench-check bench-waits bench-long install uninstall clean help
 
 # How fast it is, against its peers and the bare loops of the machine (docs/performance.md). bench-check fails where a required
 # ratio is missed.
-bench bench-packages bench-peers-check bench-report bench-publish bench-limits bench-quick bench-check bench-waits: build
+bench bench-packages bench-peers-check bench-report bench-publish bench-limits bench-quick bench-check bench-waits bench-long: build
 	$(MAKE) -C benches $@ TARGET_DIR='$(TARGET_DIR)'

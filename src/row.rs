@@ -7,11 +7,14 @@ use crate::memory;
 use crate::record::{self, Check, FRAME_HEADER, Frame, Head};
 use crate::segment::{Found, Segment};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, TryLockError, reached};
-use crate::sys::Places;
+use crate::sys::{self, Places};
 use crate::tail::{THROUGH_RING_BYTES, Tail};
 
 /// So many sealed segments keep their files mapped; then those are let go and opened again when they are read.
-const OPEN_SEGMENTS: usize = if cfg!(feature = "model") { 2 } else { 256 };
+const OPEN_SEGMENTS: usize = if cfg!(feature = "model") { 2 } else { 1024 };
+/// While the process has more stores mapped than the first number says, be they of whatever logs, a log keeps no more
+/// than the second. A segment takes two of the 65,530 mappings that Linux lets a process have (`vm.max_map_count`).
+const CROWDED: (usize, usize) = (16 << 10, 64);
 /// The same where nothing is mapped, and each keeps two files open.
 const OPEN_UNMAPPED_SEGMENTS: usize = if cfg!(feature = "model") { 2 } else { 64 };
 /// A larger copy of a record is let go at once.
@@ -104,17 +107,24 @@ impl Rows {
     /// A sealed segment was opened, or one that is open was sealed: where too many are, all of them are let go.
     #[cold]
     pub(crate) fn note_open(&self) {
-        if self.opened.fetch_add(1, Ordering::AcqRel) < self.may_be_open {
+        let are_too_many =
+            |open: usize| open >= self.may_be_open || (open >= CROWDED.1 && sys::read_maps() > CROWDED.0);
+        if !are_too_many(self.opened.fetch_add(1, Ordering::AcqRel)) {
+            return;
+        }
+        // Not all that were opened since then need be open still.
+        let is_open = |segment: &Segment| segment.is_open() && segment.limit() != u64::MAX;
+        let open = self.lock().segments.iter().filter(|segment| is_open(segment)).count();
+        self.opened.store(open, Ordering::Release);
+        if !are_too_many(open) {
             return;
         }
         // Without, it is tried again with the next one.
         let Ok(room) = self.room() else { return };
         self.opened.store(0, Ordering::Release);
         self.replace(room, |segments| {
-            for segment in segments {
-                if segment.is_open() && segment.limit() != u64::MAX {
-                    *segment = Arc::new(segment.closed_twin());
-                }
+            for segment in segments.iter_mut().filter(|segment| is_open(segment)) {
+                *segment = Arc::new(segment.closed_twin());
             }
         });
         self.forget();

@@ -26,6 +26,9 @@ const ALLOCATE_STEP_UNMAPPED: u64 = 1 << 20;
 /// When so much of the ring waits to be written out, the keeper is called; while it is at that, appends go on in the
 /// rest.
 const CALL_BYTES: u64 = RING_BYTES / 4;
+/// So many full segments keep their files mapped behind the active one. What was filled before is let go at a roll, so
+/// that a writer does not hold the pages of all indexes that it wrote; who reads there opens it again.
+const KEPT_SEGMENTS: usize = if cfg!(feature = "model") { 1 } else { 16 };
 /// How often that is looked at.
 const LOOK_BYTES: u64 = RING_BYTES / 8;
 
@@ -468,9 +471,11 @@ impl Writer {
             full.punch_behind(full.end(), records);
         }
         parts.rows.replace(room, |segments| {
-            // So that its index is in memory no longer than somebody looks at it.
-            if let Some(last) = segments.last_mut().filter(|_| !parts.dir.maps()) {
-                *last = Arc::new(last.closed_twin());
+            // Where nothing is mapped, so that its index is in memory no longer than somebody looks at it.
+            let behind = if parts.dir.maps() { KEPT_SEGMENTS } else { 0 };
+            let old = segments.iter_mut().rev().nth(behind).filter(|old| old.is_open());
+            if let Some(old) = old.filter(|old| behind == 0 || old.is_synced()) {
+                *old = Arc::new(old.closed_twin());
             }
             segments.push(Arc::clone(&fresh));
         });

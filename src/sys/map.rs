@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::time::Duration;
 // In the model, too: words of a mapping are no objects of shuttle's, each is a step of its own instead.
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 fn map_failed(file: &File, error: &io::Error) -> Error {
     Error::from_io(format!("cannot map '{}'", file.path()), error)
@@ -102,6 +102,19 @@ pub(crate) fn takes_no_mapping(error: &Error) -> bool {
 /// A file mapped for reading.
 pub(crate) struct ReadMap(memmap2::Mmap);
 
+static READ_MAPS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many of them there are in the process.
+pub(crate) fn read_maps() -> usize {
+    READ_MAPS.load(Ordering::Relaxed)
+}
+
+impl Drop for ReadMap {
+    fn drop(&mut self) {
+        READ_MAPS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl ReadMap {
     /// Maps the first `len` bytes, which the file must have.
     pub(crate) fn new(file: &File, len: usize) -> Result<Self> {
@@ -114,9 +127,10 @@ impl ReadMap {
             // is read, and docs/GUARANTEES.md says what cannot be caught (SIGBUS behind a foreign cut).
             unsafe { options.map(file.as_std()) }
         };
-        fault::guard(|| Op::new(Kind::Map, file.name(), 0, len as u64), real)
-            .map(Self)
-            .map_err(|error| map_failed(file, &error))
+        let map = fault::guard(|| Op::new(Kind::Map, file.name(), 0, len as u64), real);
+        let map = map.map_err(|error| map_failed(file, &error))?;
+        READ_MAPS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self(map))
     }
 
     /// The bytes. Only those that a pwrite has returned for may be looked at.

@@ -18,7 +18,7 @@ pub(crate) use dir::Dir;
 pub(crate) use file::{File, Lockable, Stat};
 pub(crate) use fork::{ForkSafe, LockFile, last_stamp, place_for_ever, stamp, stamp_here};
 pub(crate) use futex::Slept;
-pub(crate) use map::{DoubleMap, ReadMap, WordMap, takes_no_mapping};
+pub(crate) use map::{DoubleMap, ReadMap, WordMap, read_maps, takes_no_mapping};
 pub(crate) use os::{
     EventFd, Worker, boot_id, clock_coarse_ns, is_panicking, let_others_run, pause, process_id, process_lives,
     random_bytes, thread_id,
