@@ -477,30 +477,29 @@ impl Commit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TempDir;
 
-    fn open(dir: &crate::testing::TempDir) -> (Control, Commit) {
+    fn open() -> (TempDir, Control, Commit) {
+        let dir = TempDir::new();
         let file = dir.open().open_or_create_file("LIVE").unwrap();
         let control = Control::create(&file, &[0; 16], 64 << 10, 0, true).unwrap();
-        (control, Commit::new(file, 0, Id { base_offset: 0, epoch: 0 }, 0, Zeroed::new(false), true))
+        (dir, control, Commit::new(file, 0, Id { base_offset: 0, epoch: 0 }, 0, Zeroed::new(false), true))
     }
 
     #[test]
     fn the_first_cause_of_poison_is_kept() {
-        let dir = crate::testing::TempDir::new();
-        let (control, commit) = open(&dir);
+        let (_dir, control, commit) = open();
         commit.poison(&control, Error::new(Status::Io, "first").with_os_error(5));
         commit.poison(&control, Error::new(Status::Io, "second"));
-        assert!(commit.is_poisoned());
         let error = commit.poisoned();
         assert_eq!((error.status(), error.detail().os_error), (Status::Poisoned, 5));
-        assert!(error.to_string().contains("first"));
+        assert!(commit.is_poisoned() && error.to_string().contains("first"));
     }
 
     #[test]
     fn who_poisons_is_told_once_what_to_do() {
-        let dir = crate::testing::TempDir::new();
         let told = |status, text: &str| {
-            let (control, commit) = open(&dir);
+            let (_dir, control, commit) = open();
             commit.poison(&control, Error::new(status, text)).to_string()
         };
         assert_eq!(told(Status::Io, "it failed"), format!("it failed; this handle writes no more: {OPEN_AGAIN}"));
@@ -511,8 +510,7 @@ mod tests {
 
     #[test]
     fn a_lock_on_a_file_that_lost_its_name_is_none() {
-        let dir = crate::testing::TempDir::new();
-        let (_, commit) = open(&dir);
+        let (dir, _, commit) = open();
         assert!(commit.check_alone().is_ok());
         std::fs::remove_file(dir.path().join("LIVE")).unwrap();
         let error = commit.check_alone().unwrap_err();
@@ -522,8 +520,7 @@ mod tests {
     /// CI's contract test met an append that was counted nowhere: another's sync had ended before it asked.
     #[test]
     fn whose_records_are_durable_before_it_asks_has_shared_a_sync() {
-        let dir = crate::testing::TempDir::new();
-        let (control, commit) = open(&dir);
+        let (dir, control, commit) = open();
         commit.advance(&control, 5);
         assert!(commit.sync_to(5, None, &dir.open(), &Tail::none(), &control, || None).unwrap());
         assert_eq!(commit.syncs(), (0, 1));
@@ -533,52 +530,71 @@ mod tests {
 
     #[test]
     fn who_rolls_waits_when_more_than_enough_waits_for_its_sync() {
-        let dir = crate::testing::TempDir::new();
+        let (dir, _, commit) = open();
         let folder = Arc::new(dir.open());
         let add = |commit: &Commit, n: u64, position| {
             let segment = Segment::sealed(&folder, Id { base_offset: n, epoch: 0 }, [0; 16], n + 1);
             let slot = Slot { position, next_offset: n + 1, ..Slot::default() };
             commit.add_full(Arc::new(segment), slot)
         };
-        let (_, commit) = open(&dir);
         assert_eq!(commit.full_up_to(), None);
         let waits: Vec<bool> = (0..18).map(|n| add(&commit, n, 4096)).collect();
-        assert_eq!(
-            waits.iter().position(|waits| *waits),
-            Some(16),
-            "it waits for more than {BACKLOG_SEGMENTS} segments"
-        );
+        assert_eq!(waits.iter().position(|waits| *waits), Some(16), "for more than {BACKLOG_SEGMENTS} segments");
         assert_eq!(commit.full_up_to(), Some(18));
         assert_eq!(commit.backlog_up_to(), Some(2), "no longer than until enough of them are synced");
-        let (_, commit) = open(&dir);
+        let (_dir, _, commit) = open();
         assert_eq!(commit.backlog_up_to(), None);
         let whole = FRAMES_START + (64 << 20);
         assert!((0..4).all(|n| !add(&commit, n, whole)), "there are {BACKLOG_BYTES} bytes of frames");
         assert_eq!(commit.backlog_up_to(), None);
         assert!(add(&commit, 4, FRAMES_START + 8), "it waits for more of them");
         assert_eq!(commit.backlog_up_to(), Some(1));
-        let (_, commit) = open(&dir);
+        let (_dir, _, commit) = open();
         assert!(add(&commit, 0, FRAMES_START + BACKLOG_BYTES + 8));
         assert_eq!(commit.backlog_up_to(), Some(1), "one is more than enough");
-        let (_, with_thread) = open(&dir);
+        let (_dir, _, with_thread) = open();
         let commit = Commit { backlog_segments: 0, ..with_thread };
         assert!((0..3).all(|n| add(&commit, n, 4096)), "without a thread nobody else syncs them");
         assert_eq!(commit.backlog_up_to(), Some(3));
     }
 
+    #[test]
+    fn who_has_waited_is_counted_no_more() {
+        let (_dir, _, commit) = open();
+        assert_eq!(commit.wait(lock(&commit.state), 1, Some(Duration::ZERO)).waiting, [0, 0]);
+    }
+
+    /// Else one who slept beside it sleeps on, and nobody leads.
+    #[test]
+    fn who_was_woken_to_lead_and_need_not_hands_on() {
+        let (dir, control, commit) = open();
+        let (all, (tell, told)) = (Arc::new((control, commit, dir.open())), std::sync::mpsc::channel());
+        *lock(&all.1.state) = State { leading: true, covers: 5, ..State::default() };
+        for target in [10, 11] {
+            let (all, tell) = (Arc::clone(&all), tell.clone());
+            std::thread::spawn(move || {
+                tell.send(all.1.sync_to(target, None, &all.2, &Tail::none(), &all.0, || None).is_ok())
+            });
+        }
+        while lock(&all.1.state).waiting.iter().sum::<u32>() < 2 {
+            std::thread::yield_now();
+        }
+        all.1.advance(&all.0, 20);
+        drop(Office { commit: &all.1, control: &all.0 });
+        assert_eq!([(); 2].map(|()| told.recv_timeout(Duration::from_secs(30))), [Ok(true); 2]);
+    }
+
     /// Else the next one who leads waits for ever.
     #[test]
     fn who_led_has_left_however_it_ended() {
-        let dir = crate::testing::TempDir::new();
-        let (control, commit) = open(&dir);
+        let (_dir, control, commit) = open();
         commit.in_office(&control, || Ok(())).unwrap();
         assert!(!lock(&commit.state).leading);
         let failed: Result<()> =
             commit.in_office(&control, || Err(commit.fail(&control, &Error::new(Status::Io, "it"))));
         assert_eq!(failed.unwrap_err().status(), Status::Io);
         assert!(!lock(&commit.state).leading);
-        let refused = commit.in_office(&control, || Ok(())).unwrap_err();
-        assert_eq!(refused.status(), Status::Poisoned);
+        assert_eq!(commit.in_office(&control, || Ok(())).unwrap_err().status(), Status::Poisoned);
         assert!(!lock(&commit.state).leading);
     }
 }

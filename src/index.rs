@@ -55,6 +55,14 @@ impl Entries {
             Self::InFile(entries) => entries.get(n),
         }
     }
+
+    /// Sets entry `n` where nothing is mapped.
+    #[inline(never)]
+    fn set(&self, n: usize, entry: u32) {
+        if let Self::Growing(entries) = self {
+            entries.set(n, entry);
+        }
+    }
 }
 
 fn header(owner: Owner, capacity: u32) -> [u8; HEADER_BYTES as usize] {
@@ -170,9 +178,8 @@ impl Index {
     /// Gives an index that is mapped for writing to a segment.
     pub(crate) fn set_owner(&self, owner: Owner) {
         if let Entries::Mapped(map) = &self.entries {
-            for (at, bytes) in (0..).step_by(4).zip(header(owner, self.capacity).as_chunks::<4>().0) {
-                map.store_u32(at, u32::from_le_bytes(*bytes));
-            }
+            let bytes = header(owner, self.capacity);
+            map.store_u32s(0, bytes.as_chunks::<4>().0.iter().map(|half| u32::from_le_bytes(*half)));
         }
     }
 
@@ -268,10 +275,25 @@ impl Index {
         if let (Ok(n), Ok(entry)) = (usize::try_from(n), u32::try_from(position / 8))
             && n < self.capacity as usize
         {
-            match &self.entries {
-                Entries::Mapped(map) => map.store_u32(HEADER_BYTES as usize + 4 * n, entry),
-                Entries::Growing(entries) => entries.set(n, entry),
-                Entries::InMemory(_) | Entries::InFile(_) => {}
+            if let Entries::Mapped(map) = &self.entries {
+                map.store_u32(HEADER_BYTES as usize + 4 * n, entry);
+            } else {
+                self.entries.set(n, entry);
+            }
+        }
+    }
+
+    /// Sets the positions of the records from base + `n` on.
+    #[inline(always)]
+    pub(crate) fn set_positions(&self, n: u64, positions: impl ExactSizeIterator<Item = u64>) {
+        match (&self.entries, usize::try_from(n)) {
+            (Entries::Mapped(map), Ok(first)) if positions.len() <= (self.capacity as usize).saturating_sub(first) => {
+                // One that no entry can say is not known.
+                let entries = positions.map(|position| u32::try_from(position / 8).unwrap_or(0));
+                map.store_u32s(HEADER_BYTES as usize + 4 * first, entries);
+            }
+            _ => {
+                positions.enumerate().for_each(|(i, position)| self.set_position(n.saturating_add(i as u64), position));
             }
         }
     }
@@ -301,9 +323,10 @@ mod tests {
     fn entries_read_back_from_the_file() {
         let dir = TempDir::new();
         let index = Index::create(&dir.open(), "i", OWNER, 5).unwrap();
-        index.set_position(0, 4096);
-        index.set_position(1, 8192);
+        index.set_positions(0, [4096, 8192].into_iter());
+        index.set_positions(4, [0, 8, 16].into_iter());
         index.set_position(5, 8);
+        index.set_positions(u64::MAX, [8].into_iter());
         let read = Index::open(&dir.open(), "i", OWNER).unwrap().unwrap();
         assert_eq!([0, 1, 2, 5, u64::MAX].map(|n| read.position(n)), [4096, 8192, 0, 0, 0]);
         assert!(!read.writable());

@@ -10,6 +10,7 @@ compile_error!("libseglog maps whole segments and needs a 64-bit address space")
 
 mod ahead;
 mod backup;
+mod batch;
 mod checksum;
 mod commit;
 mod config;

@@ -2,6 +2,7 @@
 //! of it, reads beside both. What each part does stands in the part.
 
 use crate::ahead::Ahead;
+use crate::batch::{self, Item};
 use crate::checksum::crc32c;
 use crate::commit::{Commit, Mark};
 use crate::config::{BATCH_LIMIT_BYTES, Config, Limits, Sync, flags};
@@ -23,7 +24,7 @@ use crate::tail::{RING_AT, RING_BYTES, Tail};
 use crate::view::{self, Moment, View};
 use crate::waiting::Awaited;
 use crate::work::Work;
-use crate::writer::{self, Appended, Item, Parts, Writer};
+use crate::writer::{Appended, Parts, Writer};
 use crate::zeroed::Zeroed;
 use std::path::Path;
 use std::time::Instant;
@@ -214,7 +215,7 @@ impl Log {
     /// be earlier than the one before it.
     pub fn append_records(&self, records: &[Record<'_>]) -> Result<()> {
         let inner = self.writing()?;
-        writer::check_offsets(records)?;
+        batch::check_offsets(records)?;
         inner.append_items(records, |writer| writer.check_goes_on(records)).map(|_| ())
     }
 
@@ -363,13 +364,11 @@ impl Inner {
 
     /// Appends a batch, if it fits where the log goes on.
     fn append_items(&self, items: &[impl Item], fits: impl FnOnce(&Writer) -> Result<()>) -> Result<u64> {
-        for item in items {
-            self.check_record(item.payload())?;
-        }
-        let bytes = writer::batch_bytes(items).filter(|bytes| *bytes <= BATCH_LIMIT_BYTES);
-        let Some(bytes) = bytes else {
+        let (longest, bytes) = batch::sizes(items);
+        self.check_len(longest)?;
+        if bytes > BATCH_LIMIT_BYTES {
             return Err(Error::new(Status::TooLarge, "the batch takes more than 1 GiB; append it in parts"));
-        };
+        }
         if items.is_empty() {
             return Ok(self.published_now());
         }

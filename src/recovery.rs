@@ -197,9 +197,7 @@ fn settle(
         page.bytes = page.bytes.max(good.position);
         let used = u32::try_from(good.offset - header.base_offset).unwrap_or(u32::MAX);
         let active = Segment::open_active(dir, page, good.position, used, limits.index_records)?;
-        for (offset, entry) in (end.start.offset..good.offset).zip(&end.scanned.entries) {
-            active.set_position(offset, u64::from(*entry) * 8);
-        }
+        active.set_positions(end.start.offset, end.scanned.entries.iter().map(|entry| u64::from(*entry) * 8));
         let mut durable = end.durable;
         if !was_clean {
             active.write_slot(good.slot())?;
@@ -331,9 +329,7 @@ fn write_anew(dir: &Arc<Dir>, limits: &Limits, old: &Doubted<'_>) -> Result<(Hea
     let page = store::read_first_page(dir.open_write(&id.store_name())?, id.base_offset, id.epoch)?;
     let used = u32::try_from(old.end - old.from).unwrap_or(u32::MAX);
     let active = Segment::open_active(dir, page, at, used, limits.index_records)?;
-    for (offset, entry) in (old.from..).zip(&entries) {
-        active.set_position(offset, u64::from(*entry) * 8);
-    }
+    active.set_positions(old.from, entries.iter().map(|entry| u64::from(*entry) * 8));
     Ok((header, found(&place, &header), active))
 }
 

@@ -249,8 +249,7 @@ impl Segment {
 
     fn open(&self) -> Result<Files> {
         let page = self.first_page()?;
-        let owner = Owner::of(&page.header);
-        let index = Index::open(&self.dir, &self.id.index_name(), owner).ok().flatten();
+        let index = Index::open(&self.dir, &self.id.index_name(), Owner::of(&page.header)).ok().flatten();
         let index = index.unwrap_or_else(|| Index::in_memory(Vec::new()));
         Ok(Files::new(Store::for_reading(page)?, index))
     }
@@ -262,8 +261,8 @@ impl Segment {
 
     /// The same segment with its files closed; those who still hold this one may go on using them.
     pub(crate) fn closed_twin(&self) -> Self {
-        let twin = Self::build(&self.dir, self.id, self.log_id, None, self.end(), self.limit());
-        let twin = Self { read_only: self.read_only, ..twin };
+        let closed = Self::build(&self.dir, self.id, self.log_id, None, self.end(), self.limit());
+        let twin = Self { read_only: self.read_only, ..closed };
         // Whoever looks for a time asks it again, though its files are closed.
         twin.disk_bytes.store(self.disk_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
         twin.floor_ns.store(self.timestamp_floor_ns().unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -287,23 +286,32 @@ impl Segment {
         Ok(self.files()?.index.capacity())
     }
 
+    /// The index, if it is open, and the record's number in it.
+    #[inline(always)]
+    fn numbered(&self, offset: u64) -> Option<(&Index, u64)> {
+        self.files.get().map(|files| (&files.index, offset.saturating_sub(self.id.base_offset)))
+    }
+
     /// Notes where the record of `offset` stands.
     #[inline]
     pub(crate) fn set_position(&self, offset: u64, position: u64) {
-        if let Some(files) = self.files.get() {
-            files.index.set_position(offset - self.id.base_offset, position);
-        }
+        self.numbered(offset).into_iter().for_each(|(index, n)| index.set_position(n, position));
+    }
+
+    /// The same of the records from `offset` on.
+    #[inline(always)]
+    pub(crate) fn set_positions(&self, offset: u64, positions: impl ExactSizeIterator<Item = u64>) {
+        self.numbered(offset).map(|(index, n)| index.set_positions(n, positions)).unwrap_or_default();
     }
 
     /// Sees to it that so many positions from `offset` on can be noted without a page fault.
     pub(crate) fn populate_index(&self, offset: u64, count: u64) {
-        let n = offset.saturating_sub(self.id.base_offset);
-        self.files.get().into_iter().for_each(|files| files.index.populate(n, count));
+        self.numbered(offset).into_iter().for_each(|(index, n)| index.populate(n, count));
     }
 
     /// Where the index says that the record of `offset` stands; 0 if it does not know.
     pub(crate) fn position_of(&self, offset: u64) -> u64 {
-        self.files.get().map_or(0, |files| files.index.position(offset - self.id.base_offset))
+        self.numbered(offset).map_or(0, |(index, n)| index.position(n))
     }
 
     /// The position behind its last published frame.
@@ -470,8 +478,7 @@ impl Segment {
         let index = files.rebuilt.get().unwrap_or(&files.index);
         // Where the next one stands tells how long this one is.
         let hint = index.position((offset - self.id.base_offset).saturating_add(1)).saturating_sub(position);
-        let copied = files.store.copy_frame(position, self.stored(), hint, copy);
-        copied.map_err(|error| error.at(offset))?;
+        files.store.copy_frame(position, self.stored(), hint, copy).map_err(|error| error.at(offset))?;
         let frame = record::take_frame(copy, files.store.header().seed, offset, check);
         Ok(frame.is_some_and(|frame| frame.head.kind != Kind::Seal))
     }
@@ -506,9 +513,7 @@ impl Segment {
             let (entries, whole) = walk(&file, &files.store, self.limit(), stored, index)?;
             *walked = Walked { records: entries.len() as u64, stored, ..Walked::default() };
             if files.index.writable() {
-                for (n, entry) in (0..).zip(&entries) {
-                    files.index.set_position(n, u64::from(*entry) * 8);
-                }
+                files.index.set_positions(0, entries.iter().map(|entry| u64::from(*entry) * 8));
             } else {
                 if whole && !self.read_only {
                     self.replace_index(files, &entries);
@@ -517,8 +522,7 @@ impl Segment {
             }
         }
         drop(walked);
-        let index = files.rebuilt.get().unwrap_or(&files.index);
-        let position = index.position(n);
+        let position = files.rebuilt.get().unwrap_or(&files.index).position(n);
         self.look(files, position, offset, Check::Verify)?.ok_or_else(|| self.corrupt(position, offset))
     }
 
@@ -566,8 +570,7 @@ impl Segment {
     fn replace_index(&self, files: &Files, entries: &[u32]) {
         // No store has room for more.
         let capacity = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        let owner = Owner::of(files.store.header());
-        let entry = |n: usize| entries.get(n).copied().unwrap_or(0);
+        let (owner, entry) = (Owner::of(files.store.header()), |n: usize| entries.get(n).copied().unwrap_or(0));
         let _ = Index::write(&self.dir, &self.id.index_name(), owner, capacity, capacity, entry);
     }
 

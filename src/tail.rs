@@ -71,9 +71,12 @@ impl Tail {
         // Pairs with the fence in `copy_out`: a reader that sees a word of this frame also sees that what stood there
         // before had been stored, and looks in the store.
         fence(Ordering::Release);
-        let at = place(position);
-        self.ring.copy_in(at, &head);
-        self.ring.copy_in(at + record::FRAME_HEADER as usize, payload);
+        let (words, _) = head.as_chunks();
+        self.ring.copy_in(
+            place(position),
+            [0, 1].map(|n| words.get(n).copied().map_or(0, u64::from_le_bytes)),
+            payload,
+        );
     }
 
     /// Where `len` bytes that begin at `position` stand, for the caller to build a record there.
@@ -95,7 +98,7 @@ impl Tail {
             // Test builds write down what the caller has stored.
             if cfg!(any(test, feature = "faults")) || from + piece.len() == len {
                 let last = if cfg!(any(test, feature = "faults")) { 0 } else { piece.len() / 8 * 8 };
-                self.ring.copy_in(at + from + last, &piece[last..]);
+                self.ring.copy_in(at + from + last, [], &piece[last..]);
             }
         }
         crc

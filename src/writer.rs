@@ -2,12 +2,13 @@
 //! The common append touches memory only; all that needs a system call is in `make_room` and behind it.
 
 use crate::ahead::Ahead;
-use crate::checksum::crc32c;
+use crate::batch::Item;
+use crate::checksum::{crc32c, taking_checksums};
 use crate::commit::{Commit, Mark};
 use crate::config::{Limits, flags};
 use crate::control::{Change, Control};
 use crate::direct::Direct;
-use crate::error::{Error, NO_OFFSET, Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::fresh::{Plan, Prepared, fresh_seed};
 use crate::id::OFFSET_END;
 use crate::record::{self, FRAMES_START, Header, Kind, Record, SEAL_BYTES, Seal, Slot};
@@ -97,35 +98,6 @@ pub(crate) struct Writer {
     through_ring: u64,
     /// For those.
     buffer: Vec<u8>,
-}
-
-/// A record to be appended.
-pub(crate) trait Item {
-    fn payload(&self) -> &[u8];
-    /// The time that it is to have; `None` is now.
-    fn timestamp_ns(&self) -> Option<u64>;
-}
-
-impl Item for &[u8] {
-    #[inline]
-    fn payload(&self) -> &[u8] {
-        self
-    }
-
-    #[inline]
-    fn timestamp_ns(&self) -> Option<u64> {
-        None
-    }
-}
-
-impl Item for Record<'_> {
-    fn payload(&self) -> &[u8] {
-        self.payload
-    }
-
-    fn timestamp_ns(&self) -> Option<u64> {
-        Some(self.timestamp_ns)
-    }
 }
 
 /// What an append came to.
@@ -253,15 +225,38 @@ impl Writer {
         if self.end + bytes > self.room || self.next_offset.saturating_add(count) > self.offset_room {
             work = self.make_room(parts, bytes, count)?;
         }
-        let first_offset = self.next_offset;
-        let now = self.now();
-        for (n, item) in items.iter().enumerate() {
-            let more = n + 1 < items.len();
-            let timestamp_ns = item.timestamp_ns().unwrap_or(now);
-            self.put(parts, Kind::Record { more }, timestamp_ns, item.payload(), crc32c(0, item.payload()));
-        }
+        let (first_offset, now) = (self.next_offset, self.now());
+        taking_checksums(
+            #[inline(always)]
+            || self.put_all(parts, items, now),
+        );
         self.publish(parts);
         Ok(self.appended(first_offset, work))
+    }
+
+    /// The frames of a batch into the ring and their places into the index, as `put` does for one.
+    #[inline(always)]
+    fn put_all(&mut self, parts: &Parts<'_>, items: &[impl Item], now: u64) {
+        let (mut offset, mut end, mut timestamp_ns) = (self.next_offset, self.end, self.last_timestamp_ns);
+        for (n, item) in items.iter().enumerate() {
+            let (kind, payload) = (Kind::Record { more: n + 1 < items.len() }, item.payload());
+            timestamp_ns = item.timestamp_ns().unwrap_or(now);
+            let crc = crc32c(0, payload);
+            let head = record::encode_head(kind, self.seed, offset, timestamp_ns, payload.len(), crc);
+            parts.tail.put(end, head, payload);
+            (offset, end) = (offset + 1, end + record::frame_bytes(payload.len()));
+        }
+        let mut next = self.end;
+        let positions = items.iter().map(|item| {
+            let position = next;
+            next += record::frame_bytes(item.payload().len());
+            position
+        });
+        self.active.set_positions(self.next_offset, positions);
+        let payloads: u64 = items.iter().map(|item| item.payload().len() as u64).sum();
+        self.payload_bytes = self.payload_bytes.wrapping_add(payloads);
+        self.appends += items.len() as u64;
+        (self.next_offset, self.end, self.last_timestamp_ns) = (offset, end, timestamp_ns);
     }
 
     /// A frame into the ring and its place into the index. Nobody sees it before `publish`.
@@ -563,22 +558,4 @@ pub(crate) struct Found {
     pub payload_bytes: u64,
     pub prior_payload_bytes: u64,
     pub sealed: bool,
-}
-
-/// Refuses records whose offsets leave a gap.
-pub(crate) fn check_offsets(records: &[Record<'_>]) -> Result<()> {
-    let first = records.first().map_or(0, |record| record.offset);
-    for (n, record) in (0..).zip(records) {
-        let expected = first.checked_add(n);
-        if expected != Some(record.offset) {
-            let text = format!("record {n} of the batch has offset {}, which leaves a gap", record.offset);
-            return Err(Error::new(Status::Conflict, text).at(expected.unwrap_or(NO_OFFSET)));
-        }
-    }
-    Ok(())
-}
-
-/// Bytes that the frames of a batch take; `None` if they are more than a u64 can say.
-pub(crate) fn batch_bytes(items: &[impl Item]) -> Option<u64> {
-    items.iter().try_fold(0_u64, |sum, item| sum.checked_add(record::frame_bytes(item.payload().len())))
 }

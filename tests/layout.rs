@@ -81,12 +81,14 @@ const TABLE: &[(&str, &[&str])] = &[
     ("ahead", &["error", "fresh", "sync", "sys"]),
     ("work", &[]),
     ("reservation", &["work"]),
+    ("batch", &["error", "record"]),
     ("zeroed", &["id", "seeded", "sys"]),
     ("commit", &["control", "error", "id", "record", "seeded", "segment", "sync", "sys", "tail", "waiting", "zeroed"]),
     (
         "writer",
         &[
             "ahead",
+            "batch",
             "checksum",
             "commit",
             "config",
@@ -124,7 +126,7 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "log",
         &[
-            "ahead", "checksum", "commit", "config", "control", "error", "event", "files", "follow", "keeper",
+            "ahead", "batch", "checksum", "commit", "config", "control", "error", "event", "files", "follow", "keeper",
             "position", "record", "recovery", "rounds", "row", "stat", "sync", "sys", "tail", "view", "waiting",
             "work", "writer", "zeroed",
         ],

@@ -252,6 +252,23 @@ impl WordMap {
         }
     }
 
+    /// Stores numbers of 4 bytes from `at` on, a multiple of 4; nothing if they do not all fit.
+    #[inline]
+    pub(crate) fn store_u32s(&self, at: usize, values: impl ExactSizeIterator<Item = u32>) {
+        let halves = self.halves().get(at / 4..at / 4 + values.len()).filter(|_| self.writable);
+        let Some(halves) = halves else { return };
+        // The hook is told what stands there then.
+        let bytes = || {
+            [(at, halves.iter().flat_map(|half| u32::from_le(half.load(Ordering::Relaxed)).to_le_bytes()).collect())]
+        };
+        self.place.stored(at, 4 * halves.len(), bytes, || {
+            for (half, value) in halves.iter().zip(values) {
+                step();
+                half.store(value.to_le(), Ordering::Relaxed);
+            }
+        });
+    }
+
     /// The little-endian number of 8 bytes at `at`, a multiple of 8; `None` behind the end.
     #[inline]
     pub(crate) fn get_u64(&self, at: usize, order: Ordering) -> Option<u64> {
@@ -316,6 +333,8 @@ impl WordMap {
 pub(crate) struct DoubleMap {
     start: NonNull<libc::c_void>,
     len: usize,
+    /// Of both halves.
+    words: usize,
     place: Place,
 }
 
@@ -334,7 +353,7 @@ impl DoubleMap {
 
     /// A map of nothing: nothing can be copied in there or out.
     pub(crate) fn none() -> Self {
-        Self { start: NonNull::<AtomicU64>::dangling().cast(), len: 0, place: Place::nowhere() }
+        Self { start: NonNull::<AtomicU64>::dangling().cast(), len: 0, words: 0, place: Place::nowhere() }
     }
 
     /// As many bytes of zeros, for reading: a place for a part of a file.
@@ -369,7 +388,7 @@ impl DoubleMap {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Self { start, len, place })
+        Ok(Self { start, len, words: 2 * len / 8, place })
     }
 
     fn map(file: &File, at: u64, len: usize) -> io::Result<Self> {
@@ -401,21 +420,28 @@ impl DoubleMap {
     fn words(&self) -> &[AtomicU64] {
         // SAFETY: both halves are mapped, page-aligned and live as long as `self` (of `none`, they have no bytes, and
         // the pointer is aligned); this process touches them as atomics only, and an `AtomicU64` may have any bits.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast::<AtomicU64>(), 2 * self.len / 8) }
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast::<AtomicU64>(), self.words) }
     }
 
-    /// Copies `bytes` to `at`, a multiple of 8 within the first half, and fills the last word up with zeros.
+    /// Copies `head`, whole words, to `at`, a multiple of 8 within the first half, and `bytes` behind it, and fills the
+    /// last word up with zeros.
     #[inline]
-    pub(crate) fn copy_in(&self, at: usize, bytes: &[u8]) {
-        let Some(words) = self.words().get(at / 8..at / 8 + bytes.len().div_ceil(8)) else { return };
+    pub(crate) fn copy_in<const N: usize>(&self, at: usize, head: [u64; N], bytes: &[u8]) {
+        let words = self.words().get(at / 8..at / 8 + N + bytes.len().div_ceil(8));
+        let Some((first, words)) = words.and_then(|words| words.split_first_chunk::<N>()) else { return };
         let pieces = || {
-            let mut first = bytes.to_vec();
-            first.resize(8 * words.len(), 0);
+            let mut all = head.map(u64::to_le_bytes).concat();
+            all.extend_from_slice(bytes);
+            all.resize(8 * (N + words.len()), 0);
             // What runs over the end stands at the start of the file's part.
-            let second = first.split_off(first.len().min(self.len.saturating_sub(at)));
-            [(at, first), (0, second)]
+            let second = all.split_off(all.len().min(self.len.saturating_sub(at)));
+            [(at, all), (0, second)]
         };
-        self.place.stored(at, bytes.len(), pieces, || {
+        self.place.stored(at, 8 * N + bytes.len(), pieces, || {
+            for (word, value) in first.iter().zip(head) {
+                step();
+                word.store(value.to_le(), Ordering::Relaxed);
+            }
             let (whole, rest) = bytes.as_chunks::<8>();
             for (word, bytes) in words.iter().zip(whole) {
                 step();
@@ -502,7 +528,7 @@ mod tests {
         file.write_zeros(0, 128 << 10).unwrap();
         let ring = DoubleMap::new(&file, 64 << 10, 64 << 10).unwrap();
         let text = b"runs over the end";
-        ring.copy_in((64 << 10) - 8, text);
+        ring.copy_in((64 << 10) - 8, [], text);
         let mut back = [1; 9];
         ring.copy_out(0, &mut back);
         assert_eq!(&back, &text[8..]);
