@@ -7,6 +7,9 @@ use crate::record::{FRAME_HEADER, FRAMES_START, Kind};
 use crate::store::{Scan, Store};
 use crate::sys::File;
 
+/// Zeros of payloads may be holes as well, where a log was copied so: as much of them is walked as if it was there.
+const HOLES_BYTES: u64 = 1 << 30;
+
 /// How much a walk may try where frames are damaged: whatever the file holds, it ends.
 struct Budget(u64);
 
@@ -25,7 +28,9 @@ pub(crate) fn walk(file: &File, store: &Store, limit: u64, end: u64, hints: &Ind
     let (seed, base) = (store.header().seed, store.header().base_offset);
     let mut scan = Scan::new(file, seed, store.bytes());
     let end = end.min(store.bytes());
-    let mut budget = Budget((1 << 24) + 4 * end);
+    // What a file has on the disk, not how long it says that it is: most of one may be a hole.
+    let bytes = end.min(file.stat()?.disk_bytes.saturating_add(HOLES_BYTES));
+    let mut budget = Budget((1 << 24) + 4 * bytes);
     let mut entries = Vec::new();
     let (mut position, mut offset, mut whole) = (FRAMES_START, base, true);
     while offset < limit && position < end {
